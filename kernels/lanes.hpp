@@ -1,0 +1,240 @@
+#pragma once
+// Sixteen virtual f32 lanes, the only place that knows SIMD. Each translation unit defines REEL_LANES_AVX512,
+// REEL_LANES_AVX2 or REEL_LANES_SCALAR and REEL_ISA (its namespace) before it includes this file. All three give
+// equal bits because every operation here is either exact IEEE (+ - * / sqrt fma min max) or built from such.
+//
+// Why not the library's names: xsimd::fma is two roundings on AVX-512 in xsimd 8.1, xsimd::exp is built on it, and
+// horizontal sums depend on the register width. So fma is the intrinsic, exp is ours, and sums use one tree.
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#if defined(REEL_LANES_AVX512) || defined(REEL_LANES_AVX2)
+#include <immintrin.h>
+
+#include <xsimd/xsimd.hpp>
+#endif
+
+#define REEL_INLINE __attribute__((always_inline)) inline
+
+namespace reel::kernels::REEL_ISA {
+
+inline constexpr int num_lanes = 16;
+
+#if defined(REEL_LANES_AVX512)
+
+using Part = xsimd::batch<float, xsimd::avx512f>;
+using IntPart = xsimd::batch<std::int32_t, xsimd::avx512f>;
+inline constexpr int num_parts = 1;
+REEL_INLINE Part part_fma(Part a, Part b, Part c) { return _mm512_fmadd_ps(a, b, c); }
+REEL_INLINE Part part_swap_pairs(Part a) { return _mm512_permute_ps(a, 0xB1); }
+REEL_INLINE Part part_zero_below(Part x, Part limit, Part y) {
+  return _mm512_mask_mov_ps(_mm512_setzero_ps(), _mm512_cmp_ps_mask(x, limit, _CMP_GE_OQ), y);
+}
+REEL_INLINE Part part_max(Part a, Part b) { return _mm512_max_ps(a, b); }
+REEL_INLINE Part part_min(Part a, Part b) { return _mm512_min_ps(a, b); }
+REEL_INLINE Part part_sqrt(Part a) { return _mm512_sqrt_ps(a); }
+REEL_INLINE Part part_scale_exponent(Part y, Part magic) {
+  return _mm512_castsi512_ps(
+      _mm512_add_epi32(_mm512_castps_si512(y), _mm512_slli_epi32(_mm512_castps_si512(magic), 23)));
+}
+
+#elif defined(REEL_LANES_AVX2)
+
+using Part = xsimd::batch<float, xsimd::fma3<xsimd::avx2>>;
+inline constexpr int num_parts = 2;
+REEL_INLINE Part part_fma(Part a, Part b, Part c) { return _mm256_fmadd_ps(a, b, c); }
+REEL_INLINE Part part_swap_pairs(Part a) { return _mm256_permute_ps(a, 0xB1); }
+REEL_INLINE Part part_zero_below(Part x, Part limit, Part y) {
+  return _mm256_and_ps(_mm256_cmp_ps(x, limit, _CMP_GE_OQ), y);
+}
+REEL_INLINE Part part_max(Part a, Part b) { return _mm256_max_ps(a, b); }
+REEL_INLINE Part part_min(Part a, Part b) { return _mm256_min_ps(a, b); }
+REEL_INLINE Part part_sqrt(Part a) { return _mm256_sqrt_ps(a); }
+REEL_INLINE Part part_scale_exponent(Part y, Part magic) {
+  return _mm256_castsi256_ps(
+      _mm256_add_epi32(_mm256_castps_si256(y), _mm256_slli_epi32(_mm256_castps_si256(magic), 23)));
+}
+
+#else  // scalar reference: loops a mathematician can sign
+
+struct Part {
+  float lane[num_lanes];
+  static Part load_unaligned(const float* p) {
+    Part r;
+    std::memcpy(r.lane, p, sizeof r.lane);
+    return r;
+  }
+  void store_unaligned(float* p) const { std::memcpy(p, lane, sizeof lane); }
+  Part() = default;
+  explicit Part(float x) {
+    for (float& l : lane) l = x;
+  }
+  template <class F>
+  static Part each(F f) {
+    Part r;
+    for (int i = 0; i < num_lanes; ++i) r.lane[i] = f(i);
+    return r;
+  }
+  friend Part operator+(const Part& a, const Part& b) { return each([&](int i) { return a.lane[i] + b.lane[i]; }); }
+  friend Part operator-(const Part& a, const Part& b) { return each([&](int i) { return a.lane[i] - b.lane[i]; }); }
+  friend Part operator*(const Part& a, const Part& b) { return each([&](int i) { return a.lane[i] * b.lane[i]; }); }
+  friend Part operator/(const Part& a, const Part& b) { return each([&](int i) { return a.lane[i] / b.lane[i]; }); }
+};
+inline constexpr int num_parts = 1;
+REEL_INLINE Part part_fma(const Part& a, const Part& b, const Part& c) {
+  return Part::each([&](int i) { return std::fma(a.lane[i], b.lane[i], c.lane[i]); });
+}
+REEL_INLINE Part part_swap_pairs(const Part& a) {
+  return Part::each([&](int i) { return a.lane[i ^ 1]; });
+}
+REEL_INLINE Part part_zero_below(const Part& x, const Part& limit, const Part& y) {
+  return Part::each([&](int i) { return x.lane[i] >= limit.lane[i] ? y.lane[i] : 0.0f; });
+}
+// x86 semantics: the second operand where the comparison is false (also for NaN).
+REEL_INLINE Part part_max(const Part& a, const Part& b) {
+  return Part::each([&](int i) { return a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i]; });
+}
+REEL_INLINE Part part_min(const Part& a, const Part& b) {
+  return Part::each([&](int i) { return a.lane[i] < b.lane[i] ? a.lane[i] : b.lane[i]; });
+}
+REEL_INLINE Part part_sqrt(const Part& a) {
+  return Part::each([&](int i) { return std::sqrt(a.lane[i]); });
+}
+REEL_INLINE Part part_scale_exponent(const Part& y, const Part& magic) {
+  return Part::each([&](int i) {
+    std::uint32_t bits, n;
+    std::memcpy(&bits, &y.lane[i], 4);
+    std::memcpy(&n, &magic.lane[i], 4);
+    bits += n << 23;
+    float r;
+    std::memcpy(&r, &bits, 4);
+    return r;
+  });
+}
+
+#endif
+
+/// Sixteen f32 lanes.
+struct F32x16 {
+  Part part[num_parts];
+
+  static constexpr int part_lanes = num_lanes / num_parts;
+
+  template <class F>
+  static REEL_INLINE F32x16 each(F f) {
+    F32x16 r;
+    for (int i = 0; i < num_parts; ++i) r.part[i] = f(i);
+    return r;
+  }
+  static REEL_INLINE F32x16 load(const float* p) {
+    return each([&](int i) { return Part::load_unaligned(p + i * part_lanes); });
+  }
+  static REEL_INLINE F32x16 set(float x) {
+    return each([&](int) { return Part(x); });
+  }
+  /// The first n lanes from p, `fill` in the others.
+  static REEL_INLINE F32x16 load_first(const float* p, std::int64_t n, float fill = 0.0f) {
+    alignas(64) float t[num_lanes];
+    for (int i = 0; i < num_lanes; ++i) t[i] = i < n ? p[i] : fill;
+    return load(t);
+  }
+  REEL_INLINE void store(float* p) const {
+    for (int i = 0; i < num_parts; ++i) part[i].store_unaligned(p + i * part_lanes);
+  }
+  REEL_INLINE void store_first(float* p, std::int64_t n) const {
+    alignas(64) float t[num_lanes];
+    store(t);
+    for (int i = 0; i < num_lanes && i < n; ++i) p[i] = t[i];
+  }
+  friend REEL_INLINE F32x16 operator+(const F32x16& a, const F32x16& b) {
+    return each([&](int i) { return a.part[i] + b.part[i]; });
+  }
+  friend REEL_INLINE F32x16 operator-(const F32x16& a, const F32x16& b) {
+    return each([&](int i) { return a.part[i] - b.part[i]; });
+  }
+  friend REEL_INLINE F32x16 operator*(const F32x16& a, const F32x16& b) {
+    return each([&](int i) { return a.part[i] * b.part[i]; });
+  }
+  friend REEL_INLINE F32x16 operator/(const F32x16& a, const F32x16& b) {
+    return each([&](int i) { return a.part[i] / b.part[i]; });
+  }
+};
+
+/// a*b + c with one rounding.
+REEL_INLINE F32x16 fma(const F32x16& a, const F32x16& b, const F32x16& c) {
+  return F32x16::each([&](int i) { return part_fma(a.part[i], b.part[i], c.part[i]); });
+}
+REEL_INLINE F32x16 max(const F32x16& a, const F32x16& b) {
+  return F32x16::each([&](int i) { return part_max(a.part[i], b.part[i]); });
+}
+REEL_INLINE F32x16 min(const F32x16& a, const F32x16& b) {
+  return F32x16::each([&](int i) { return part_min(a.part[i], b.part[i]); });
+}
+REEL_INLINE F32x16 sqrt(const F32x16& a) {
+  return F32x16::each([&](int i) { return part_sqrt(a.part[i]); });
+}
+/// (x1, x0, x3, x2, ...)
+REEL_INLINE F32x16 swap_pairs(const F32x16& a) {
+  return F32x16::each([&](int i) { return part_swap_pairs(a.part[i]); });
+}
+
+/// Sum of the 16 lanes by one tree: lanes i and i+8, then i and i+4, i+2, i+1.
+REEL_INLINE float sum_lanes(const F32x16& a) {
+  alignas(64) float t[num_lanes];
+  a.store(t);
+  for (int half = 8; half >= 1; half /= 2)
+    for (int i = 0; i < half; ++i) t[i] += t[i + half];
+  return t[0];
+}
+REEL_INLINE float max_lanes(const F32x16& a) {
+  alignas(64) float t[num_lanes];
+  a.store(t);
+  for (int half = 8; half >= 1; half /= 2)
+    for (int i = 0; i < half; ++i) t[i] = t[i] > t[i + half] ? t[i] : t[i + half];
+  return t[0];
+}
+
+/// e^x. Max error 2 ULP on [-87.3, 88.3]; exactly 0 below (also for -inf); capped at e^88.3 above.
+/// Cody-Waite reduction x = n ln2 + r with |r| <= ln2/2, then a degree-6 polynomial (Cephes expf coefficients).
+REEL_INLINE F32x16 exp(const F32x16& x) {
+#if defined(REEL_NEGATIVE_LIBM)  // negative control of the bits matrix: the C library's exp must change the digest
+  alignas(64) float t[num_lanes];
+  x.store(t);
+  for (float& v : t) v = v < -87.3f ? 0.0f : std::exp(v);
+  return F32x16::load(t);
+#else
+  const F32x16 lowest = F32x16::set(-87.3f);
+  const F32x16 clamped = min(max(x, lowest), F32x16::set(88.3f));
+  // Adding 1.5 * 2^23 rounds to the nearest integer and leaves n in the low bits of the sum.
+  const F32x16 round = F32x16::set(12582912.0f);
+  const F32x16 magic = fma(clamped, F32x16::set(1.44269504088896341f), round);
+  const F32x16 n = magic - round;
+  F32x16 r = fma(n, F32x16::set(-0.693359375f), clamped);
+  r = fma(n, F32x16::set(2.12194440e-4f), r);
+  F32x16 p = F32x16::set(1.9875691500e-4f);
+  p = fma(p, r, F32x16::set(1.3981999507e-3f));
+  p = fma(p, r, F32x16::set(8.3334519073e-3f));
+  p = fma(p, r, F32x16::set(4.1665795894e-2f));
+  p = fma(p, r, F32x16::set(1.6666665459e-1f));
+  p = fma(p, r, F32x16::set(5.0000001201e-1f));
+  p = fma(p, r * r, r + F32x16::set(1.0f));
+  const F32x16 scaled =
+      F32x16::each([&](int i) { return part_scale_exponent(p.part[i], magic.part[i]); });
+  return F32x16::each([&](int i) { return part_zero_below(x.part[i], lowest.part[i], scaled.part[i]); });
+#endif
+}
+
+/// x / (1 + e^-x)
+REEL_INLINE F32x16 silu(const F32x16& x) {
+  const F32x16 one = F32x16::set(1.0f);
+  return x / (one + exp(F32x16::set(0.0f) - x));
+}
+
+/// 0.5 x (1 + tanh(u)), u = sqrt(2/pi) (x + 0.044715 x^3), as x / (1 + e^-2u): the same value without cancellation.
+REEL_INLINE F32x16 gelu_tanh(const F32x16& x) {
+  const F32x16 cubic = fma(x * x * x, F32x16::set(0.044715f), x);
+  return x / (F32x16::set(1.0f) + exp(cubic * F32x16::set(-1.5957691216057308f)));
+}
+
+}  // namespace reel::kernels::REEL_ISA
