@@ -111,26 +111,22 @@ def schedules(book: Book) -> None:
 
 
 def text_encoders(book: Book) -> None:
-    """UMT5 on two padded prompts, and on one long enough for every position bucket."""
+    """UMT5 on two padded prompts, on the empty one, and on one long enough for every position bucket."""
     pipeline = load_pipeline(book.root / "pipeline_tiny")
-    for name, prompts in (("pair", [PROMPT, NEGATIVE]), ("empty", ["", "ball"]), ("long", [PROMPT * 8])):
-        words = pipeline.tokenizer(prompts, padding="max_length", max_length=130 if name == "long" else 36,
-                                   truncation=True, return_tensors="pt")
-        result = pipeline.text_encoder(words.input_ids, words.attention_mask, output_hidden_states=True)
-        mid = {"embed_tokens": result.hidden_states[0], "block.0": result.hidden_states[1]}
-        mid["block.1"] = blocks_output(pipeline.text_encoder, words)
+    encoder = pipeline.text_encoder.encoder
+    for name, prompts, length in (("pair", [PROMPT, NEGATIVE], 36), ("empty", ["", "ball"], 36),
+                                  ("long", [PROMPT * 8], 130)):
+        words = pipeline.tokenizer(prompts, padding="max_length", max_length=length, truncation=True,
+                                   return_tensors="pt")
+        inputs = {"input_ids": words.input_ids, "attention_mask": words.attention_mask}
+        mid = {}
+        with hooked(encoder.embed_tokens, lambda module, args, output: mid.update({"embed_tokens": output})), \
+                hooked(encoder.block[0], lambda module, args, output: mid.update({"block.0": output[0]})), \
+                hooked(encoder.block[1], lambda module, args, output: mid.update({"block.1": output[0]})):
+            hidden = pipeline.text_encoder(**inputs).last_hidden_state
         book.add(f"text_encoder_{name}", "text_encoder", "pipeline_tiny/text_encoder",
-                 "only rows whose mask is 1 mean anything; block.i is the sum after layer i",
-                 {"input_ids": words.input_ids, "attention_mask": words.attention_mask},
-                 {"last_hidden_state": result.last_hidden_state}, mid if name == "pair" else None)
-
-
-def blocks_output(text_encoder, words) -> torch.Tensor:
-    """What the last block hands to the final norm."""
-    seen = []
-    with hooked(text_encoder.encoder.final_layer_norm, lambda module, args, output: seen.append(args[0])):
-        text_encoder(words.input_ids, words.attention_mask)
-    return seen[0]
+                 "only rows whose mask is 1 mean anything; block.i is the sum after layer i", inputs,
+                 {"last_hidden_state": hidden}, mid if name == "pair" else None)
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from tokens import build_tokenizer
 DIT_HD12 = dict(num_attention_heads=2, attention_head_dim=12, in_channels=16, out_channels=16, text_dim=32,
                 freq_dim=256, ffn_dim=32, num_layers=2, rope_max_seq_len=64)
 DIT_HD20 = dict(DIT_HD12, num_attention_heads=3, attention_head_dim=20, in_channels=12, out_channels=12, ffn_dim=48,
-                freq_dim=64, num_layers=1)
+                freq_dim=32, num_layers=1)
 DIT_HD128 = dict(DIT_HD12, num_attention_heads=1, attention_head_dim=128, freq_dim=32, num_layers=1)
 UMT5 = dict(vocab_size=300, d_model=32, num_heads=4, d_kv=8, d_ff=64, num_layers=2, feed_forward_proj="gated-gelu",
             tie_word_embeddings=False, is_encoder_decoder=False, use_cache=False)
