@@ -62,14 +62,14 @@ def generate(root: Path) -> None:
 
 
 def files_below(root: Path) -> dict:
-    """Relative name -> path of every file below `root`."""
-    return {str(path.relative_to(root)): path for path in sorted(root.rglob("*")) if path.is_file() and not path.is_symlink()}
+    """Relative name -> path of every file below `root`; links to folders are not followed."""
+    return {str(path.relative_to(root)): path for path in sorted(root.rglob("*")) if path.is_file()}
 
 
 def compare(made: Path, kept: Path) -> list[str]:
     """What differs between two folders: nothing, or one line a file with max|delta| / max|ref| of its worst tensor."""
     a, b = files_below(made), files_below(kept)
-    lines = [f"{name}: only in {'the new' if name in a else 'the kept'} fixtures" for name in sorted(a.keys() ^ b.keys())]
+    lines = [f"{name}: only in the {'new' if name in a else 'kept'} fixtures" for name in sorted(a.keys() ^ b.keys())]
     for name in sorted(a.keys() & b.keys()):
         if a[name].read_bytes() == b[name].read_bytes():
             continue

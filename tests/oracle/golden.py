@@ -222,8 +222,8 @@ def transformers(book: Book) -> None:
         outputs = {"sample": sample}
         if name == "bf16":
             half = WanTransformer3DModel.from_pretrained(book.root / folder, torch_dtype=torch.bfloat16).eval()
-            outputs["sample_bf16"] = half(**{key: value.bfloat16() for key, value in inputs.items() if key != "timestep"},
-                                          timestep=timestep, return_dict=False)[0]
+            outputs["sample_bf16"] = half(inputs["hidden_states"].bfloat16(), timestep,
+                                          inputs["encoder_hidden_states"].bfloat16(), return_dict=False)[0]
         book.add(f"transformer_{name}", "transformer", folder,
                  "context rows behind the prompt are zero and attended to; sample: all arithmetic in F32"
                  + ("; sample_bf16: diffusers with torch_dtype bfloat16" if name == "bf16" else ""),
@@ -254,11 +254,11 @@ def vaes(book: Book) -> None:
             latent_frames, seed = (frames + 3) // 4, first + frames
             x = torch.rand(batch, 3, frames, height, width, generator=torch.Generator().manual_seed(seed)) * 2 - 1
             mean, mid = trace_vae(vae, lambda: vae.encode(x).latent_dist.mean, encoder)
-            book.add(f"vae_{kind}_encode_{frames}", "vae_encode", folder, "AutoencoderKLWan.encode, no latents_mean/std",
+            book.add(f"vae_{kind}_encode_{frames}", "vae_encode", folder, "AutoencoderKLWan.encode, no normalisation",
                      {"x": x}, {"mean": mean}, mid if frames == 9 else None)
             z = normal(batch, z_dim, latent_frames, height // 8, width // 8, seed=seed + 50)
             sample, mid = trace_vae(vae, lambda: vae.decode(z, return_dict=False)[0], decoder)
-            book.add(f"vae_{kind}_decode_{frames}", "vae_decode", folder, "AutoencoderKLWan.decode, no latents_mean/std",
+            book.add(f"vae_{kind}_decode_{frames}", "vae_decode", folder, "AutoencoderKLWan.decode, no normalisation",
                      {"z": z}, {"sample": sample}, mid if frames == 9 else None)
 
 
@@ -288,8 +288,9 @@ def films(book: Book) -> None:
             return values
 
         video = pipeline(**call, output_type="np", callback_on_step_end=keep).frames[0]
-        book.add(f"pipeline_{name}", "pipeline", folder, "latents: before latents_mean/std are applied; steps[k]: after "
-                 "step k; the input latents are the noise (of the seed, where one is named)", {"latents": start},
+        book.add(f"pipeline_{name}", "pipeline", folder,
+                 "in: latents are the noise, of the seed where one is named; out: latents before latents_mean and "
+                 "latents_std are applied; steps[k]: latents after step k", {"latents": start},
                  {"latents": steps[-1], "video": torch.from_numpy(video)},
                  None if name == "long_prompt" else {"steps": torch.stack(steps), **contexts(pipeline, parameters)},
                  **parameters)
@@ -334,7 +335,7 @@ def conditioned_films(book: Book) -> None:
         video = pipeline.vae.decode(latents / reciprocal + mean, return_dict=False)[0]
         video = pipeline.video_processor.postprocess_video(video, output_type="np")[0]
         book.add(f"pipeline_condition_{n}", "pipeline", "pipeline_expand",
-                 f"the first {n} latent frames are given: condition = normalised mean of VAE.encode(frames); steps[k] is "
-                 "the unmerged sample after step k; latents are merged", {"latents": start, "condition": clean,
-                                                                         "frames": frames},
+                 f"the first {n} latent frames are given: condition = normalised mean of VAE.encode(frames); "
+                 "steps[k]: the unmerged sample after step k; out: latents are merged",
+                 {"latents": start, "condition": clean, "frames": frames},
                  {"latents": latents, "video": torch.from_numpy(video)}, {"steps": torch.stack(steps)}, **parameters)
