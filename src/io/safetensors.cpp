@@ -145,7 +145,7 @@ struct Safetensors::Map {
     const int error_number = errno;
     ::close(fd);
     if (!regular) bad_file(file, "is not a regular file", "give a .safetensors file or the folder that holds it");
-    if (bytes < 10) bad_file(file, fmt::format("is too short for safetensors ({} bytes)", bytes));
+    if (bytes == 0) bad_file(file, "is too short: it is empty");
     if (map == MAP_FAILED)
       bad_file(file, fmt::format("cannot map weights: {}", std::strerror(error_number)), "free memory");
     data = static_cast<const std::byte*>(map);
@@ -184,6 +184,7 @@ Safetensors Safetensors::open(const fs::path& file_or_dir, const std::string& st
 
 void Safetensors::add_file(const fs::path& file) {
   auto map = std::make_shared<Map>(file);
+  if (map->bytes < 10) bad_file(file, fmt::format("is too short for safetensors ({} bytes)", map->bytes));
   std::uint64_t header_bytes = 0;
   std::memcpy(&header_bytes, map->data, sizeof header_bytes);
   if (header_bytes > max_header_bytes) bad_file(file, fmt::format("its header claims {} bytes", header_bytes));
