@@ -10,68 +10,73 @@ namespace {
 using std::int64_t;
 
 inline constexpr int tile_rows = 6;
-// Columns of a register tile, in vectors of 16: 6 x 64 fills 24 of 32 registers on AVX-512, 6 x 16 fills 12 of 16 on AVX2.
-#if defined(REEL_LANES_AVX512)
-inline constexpr int tile_vectors = 4;
-#else
-inline constexpr int tile_vectors = 1;
-#endif
+// A register tile is 6 x 64 on AVX-512 (24 of 32 registers hold sums) and 6 x 16 on AVX2 (12 of 16).
 
-template <int Rows>
+template <int Rows, int Vectors>
 REEL_INLINE void multiply_tile(const float* a, int64_t a_stride, int64_t depth, const float* b, float* c,
                                int64_t c_stride, bool accumulate) {
-  F32x16 sum[Rows][tile_vectors];
+  F32x16 sum[Rows][Vectors];
   for (int i = 0; i < Rows; ++i)
-    for (int j = 0; j < tile_vectors; ++j)
+    for (int j = 0; j < Vectors; ++j)
       sum[i][j] = accumulate ? F32x16::load(c + i * c_stride + j * num_lanes) : F32x16::set(0.0f);
 #if defined(REEL_NEGATIVE_K_SPLIT)  // negative control of the bits matrix: two partial sums must change the digest
-  F32x16 odd[Rows][tile_vectors];
+  F32x16 odd[Rows][Vectors];
   for (int i = 0; i < Rows; ++i)
-    for (int j = 0; j < tile_vectors; ++j) odd[i][j] = F32x16::set(0.0f);
+    for (int j = 0; j < Vectors; ++j) odd[i][j] = F32x16::set(0.0f);
 #endif
   for (int64_t k = 0; k < depth; ++k, b += panel_width) {
-    F32x16 column[tile_vectors];
-    for (int j = 0; j < tile_vectors; ++j) column[j] = F32x16::load(b + j * num_lanes);
+    F32x16 column[Vectors];
+    for (int j = 0; j < Vectors; ++j) column[j] = F32x16::load(b + j * num_lanes);
     for (int i = 0; i < Rows; ++i) {
       const F32x16 x = F32x16::set(a[i * a_stride + k]);
 #if defined(REEL_NEGATIVE_K_SPLIT)
       if (k % 2 == 1) {
-        for (int j = 0; j < tile_vectors; ++j) odd[i][j] = fma(x, column[j], odd[i][j]);
+        for (int j = 0; j < Vectors; ++j) odd[i][j] = fma(x, column[j], odd[i][j]);
         continue;
       }
 #endif
-      for (int j = 0; j < tile_vectors; ++j) sum[i][j] = fma(x, column[j], sum[i][j]);
+      for (int j = 0; j < Vectors; ++j) sum[i][j] = fma(x, column[j], sum[i][j]);
     }
   }
 #if defined(REEL_NEGATIVE_K_SPLIT)
   for (int i = 0; i < Rows; ++i)
-    for (int j = 0; j < tile_vectors; ++j) sum[i][j] = sum[i][j] + odd[i][j];
+    for (int j = 0; j < Vectors; ++j) sum[i][j] = sum[i][j] + odd[i][j];
 #endif
   for (int i = 0; i < Rows; ++i)
-    for (int j = 0; j < tile_vectors; ++j) sum[i][j].store(c + i * c_stride + j * num_lanes);
+    for (int j = 0; j < Vectors; ++j) sum[i][j].store(c + i * c_stride + j * num_lanes);
 }
 
+// Columns in steps of the register tile, the rest in narrower tiles.
 template <int Rows>
-REEL_INLINE void multiply_rows(const float* a, int64_t a_stride, int64_t depth, const float* panel, float* c,
-                               int64_t c_stride, bool accumulate) {
-  for (int j = 0; j < panel_width; j += tile_vectors * num_lanes)
-    multiply_tile<Rows>(a, a_stride, depth, panel + j, c + j, c_stride, accumulate);
+REEL_INLINE void multiply_rows(const float* a, int64_t a_stride, int64_t depth, const float* panel, int64_t columns,
+                               float* c, int64_t c_stride, bool accumulate) {
+#if defined(REEL_LANES_AVX512)
+  switch ((columns + num_lanes - 1) / num_lanes) {
+    case 4: return multiply_tile<Rows, 4>(a, a_stride, depth, panel, c, c_stride, accumulate);
+    case 3: return multiply_tile<Rows, 3>(a, a_stride, depth, panel, c, c_stride, accumulate);
+    case 2: return multiply_tile<Rows, 2>(a, a_stride, depth, panel, c, c_stride, accumulate);
+    default: return multiply_tile<Rows, 1>(a, a_stride, depth, panel, c, c_stride, accumulate);
+  }
+#else
+  for (int64_t j = 0; j < columns; j += num_lanes)
+    multiply_tile<Rows, 1>(a, a_stride, depth, panel + j, c + j, c_stride, accumulate);
+#endif
 }
 
-void multiply_panel(const float* a, int64_t a_stride, int64_t rows, int64_t depth, const float* panel, float* c,
-                    int64_t c_stride, bool accumulate) {
+void multiply_panel(const float* a, int64_t a_stride, int64_t rows, int64_t depth, const float* panel, int64_t columns,
+                    float* c, int64_t c_stride, bool accumulate) {
   int64_t i = 0;
   for (; i + tile_rows <= rows; i += tile_rows)
-    multiply_rows<tile_rows>(a + i * a_stride, a_stride, depth, panel, c + i * c_stride, c_stride, accumulate);
+    multiply_rows<tile_rows>(a + i * a_stride, a_stride, depth, panel, columns, c + i * c_stride, c_stride, accumulate);
   a += i * a_stride;
   c += i * c_stride;
   switch (rows - i) {
-    case 5: multiply_rows<5>(a, a_stride, depth, panel, c, c_stride, accumulate); break;
-    case 4: multiply_rows<4>(a, a_stride, depth, panel, c, c_stride, accumulate); break;
-    case 3: multiply_rows<3>(a, a_stride, depth, panel, c, c_stride, accumulate); break;
-    case 2: multiply_rows<2>(a, a_stride, depth, panel, c, c_stride, accumulate); break;
-    case 1: multiply_rows<1>(a, a_stride, depth, panel, c, c_stride, accumulate); break;
-    default: break;
+    case 5: return multiply_rows<5>(a, a_stride, depth, panel, columns, c, c_stride, accumulate);
+    case 4: return multiply_rows<4>(a, a_stride, depth, panel, columns, c, c_stride, accumulate);
+    case 3: return multiply_rows<3>(a, a_stride, depth, panel, columns, c, c_stride, accumulate);
+    case 2: return multiply_rows<2>(a, a_stride, depth, panel, columns, c, c_stride, accumulate);
+    case 1: return multiply_rows<1>(a, a_stride, depth, panel, columns, c, c_stride, accumulate);
+    default: return;
   }
 }
 
@@ -122,7 +127,7 @@ void attention_block(const float* q, int64_t q_stride, int64_t rows, int64_t hea
     const int64_t n = rows - i0 < tile_rows ? rows - i0 : tile_rows;
     for (int64_t p = 0; p < num_panels; ++p)
       multiply_panel(q + i0 * q_stride, q_stride, n, head_dim, keys + p * head_dim * panel_width,
-                     scratch + p * panel_width, key_block, false);
+                     panel_width, scratch + p * panel_width, key_block, false);
     for (int64_t i = 0; i < n; ++i) {
       float* score = scratch + i * key_block;
       if (bias) {
@@ -156,7 +161,7 @@ void attention_block(const float* q, int64_t q_stride, int64_t rows, int64_t hea
     }
     for (int64_t p = 0; p < value_panels; ++p)
       multiply_panel(scratch, key_block, n, padded_keys, values + p * padded_keys * panel_width,
-                     out + i0 * out_stride + p * panel_width, out_stride, true);
+                     panel_width, out + i0 * out_stride + p * panel_width, out_stride, true);
   }
 }
 

@@ -39,12 +39,13 @@ const Table& table() {
 
 void use(const Table& chosen) { current = &chosen; }
 
-void pack_panel(const float* w, std::int64_t n, std::int64_t k, std::int64_t panel, float* packed) {
-  const std::int64_t first = panel * panel_width;
-  const std::int64_t count = n - first < panel_width ? n - first : panel_width;
-  for (std::int64_t i = 0; i < k; ++i)
-    for (std::int64_t j = 0; j < panel_width; ++j)
-      packed[i * panel_width + j] = j < count ? w[(first + j) * k + i] : 0.0f;
+void pack_panel(const float* w, std::int64_t n, std::int64_t k, std::int64_t stride, float* packed) {
+  const std::int64_t count = n < panel_width ? n : panel_width;
+  for (std::int64_t i = 0; i < k; ++i) {
+    float* row = packed + i * panel_width;
+    for (std::int64_t j = 0; j < count; ++j) row[j] = w[j * stride + i];
+    for (std::int64_t j = count; j < panel_width; ++j) row[j] = 0.0f;
+  }
 }
 
 }  // namespace reel::kernels

@@ -27,11 +27,12 @@ struct SoftmaxState {
 struct Table {
   std::string_view name;  ///< "scalar", "avx2", "avx512"
 
-  /// c[rows, 64] (+)= a[rows, K] * panel[K, 64]. Each output is one chain of fused multiply-adds over k = 0..K-1 that
-  /// starts at 0, or at c when `accumulate`, so cutting K into several calls changes no bit.
-  /// Row i of `a` starts at a + i*a_stride (rows may overlap: convolutions use that); |error| <= K eps sum|a||b|.
+  /// c[rows, columns] (+)= a[rows, K] * panel[K, 64], columns <= 64 and rounded up to 16 in c. Each output is one chain
+  /// of fused multiply-adds over k = 0..K-1 that starts at 0, or at c when `accumulate`, so cutting K into several calls
+  /// changes no bit. Row i of `a` starts at a + i*a_stride (rows may overlap: convolutions use that).
+  /// |error| <= K eps sum|a||b|.
   void (*multiply_panel)(const float* a, std::int64_t a_stride, std::int64_t rows, std::int64_t depth,
-                         const float* panel, float* c, std::int64_t c_stride, bool accumulate);
+                         const float* panel, std::int64_t columns, float* c, std::int64_t c_stride, bool accumulate);
 
   /// y[rows, columns] = activation(c[rows, 64] + bias[columns]); bias may be null. columns <= 64.
   void (*finish_panel)(const float* c, std::int64_t c_stride, std::int64_t rows, std::int64_t columns,
@@ -85,7 +86,7 @@ constexpr std::int64_t packed_size(std::int64_t n, std::int64_t k) {
   return (n + panel_width - 1) / panel_width * panel_width * k;
 }
 
-/// Packs rows [first_panel*64, ...) of w [N, K] into panels [K][64]; columns beyond N are zero. Exact copy.
-void pack_panel(const float* w, std::int64_t n, std::int64_t k, std::int64_t panel, float* packed);
+/// Packs min(n, 64) rows of w [n, k] (row stride `stride`) into one panel [k][64]; missing columns are zero. Exact copy.
+void pack_panel(const float* w, std::int64_t n, std::int64_t k, std::int64_t stride, float* packed);
 
 }  // namespace reel::kernels

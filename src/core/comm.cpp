@@ -1,0 +1,302 @@
+#include "core/comm.hpp"
+
+#include <mpi.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+
+#include "core/error.hpp"
+
+namespace reel {
+namespace {
+
+std::uint64_t sent_bytes = 0;
+double spent_s = 0;
+bool mpi_started = false;
+
+// Adds the life time of the object to the time spent in communication.
+class Timer {
+ public:
+  ~Timer() { spent_s += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count(); }
+
+ private:
+  std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
+};
+
+void check(int code, const char* call) {
+  if (code == MPI_SUCCESS) return;
+  char text[MPI_MAX_ERROR_STRING];
+  int length = 0;
+  MPI_Error_string(code, text, &length);
+  throw Error(Exit::launch, fmt::format("{} failed: {}", call, std::string(text, static_cast<std::size_t>(length))), "MPI",
+              "check the launch with: reel doctor");
+}
+
+// MPI counts are int, so a message above this travels in several pieces.
+constexpr std::size_t max_piece = std::size_t{1} << 30;
+
+int env_int(const char* name) {
+  const char* text = std::getenv(name);
+  return text ? std::atoi(text) : 0;
+}
+
+}  // namespace
+
+struct Comm::Impl {
+  MPI_Comm comm = MPI_COMM_NULL;
+  int rank = 0, size = 1;
+  bool owned = false;
+  ~Impl() {
+    int finalized = 0;
+    if (owned && MPI_Finalized(&finalized) == MPI_SUCCESS && !finalized) MPI_Comm_free(&comm);
+  }
+};
+
+Comm::Comm(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Comm Comm::solo() { return Comm(std::make_shared<Impl>()); }
+
+Comm Comm::world() {
+  if (!mpi_started) {
+    int provided = 0, initialized = 0;
+    MPI_Initialized(&initialized);
+    if (!initialized) check(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided), "MPI_Init_thread");
+    mpi_started = true;
+    MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
+  }
+  auto impl = std::make_shared<Impl>();
+  impl->comm = MPI_COMM_WORLD;
+  MPI_Comm_rank(impl->comm, &impl->rank);
+  MPI_Comm_size(impl->comm, &impl->size);
+  const int tasks = std::max(env_int("SLURM_STEP_NUM_TASKS"), env_int("PMI_SIZE"));
+  if (impl->size == 1 && tasks > 1)
+    throw Error(Exit::launch, fmt::format("{} processes started, but each sees an MPI world of 1", tasks),
+                "SLURM_STEP_NUM_TASKS/PMI_SIZE", "try: srun --mpi=pmix ...   list: srun --mpi=list   or use mpirun");
+  return Comm(std::move(impl));
+}
+
+int Comm::rank() const noexcept { return impl_->rank; }
+int Comm::size() const noexcept { return impl_->size; }
+
+Comm Comm::split(int color) const {
+  if (size() == 1) return *this;
+  auto impl = std::make_shared<Impl>();
+  check(MPI_Comm_split(impl_->comm, color, rank(), &impl->comm), "MPI_Comm_split");
+  impl->owned = true;
+  MPI_Comm_rank(impl->comm, &impl->rank);
+  MPI_Comm_size(impl->comm, &impl->size);
+  return Comm(std::move(impl));
+}
+
+Comm Comm::split_node() const {
+  if (size() == 1) return *this;
+  auto impl = std::make_shared<Impl>();
+  check(MPI_Comm_split_type(impl_->comm, MPI_COMM_TYPE_SHARED, rank(), MPI_INFO_NULL, &impl->comm),
+        "MPI_Comm_split_type");
+  impl->owned = true;
+  MPI_Comm_rank(impl->comm, &impl->rank);
+  MPI_Comm_size(impl->comm, &impl->size);
+  return Comm(std::move(impl));
+}
+
+void Comm::barrier() const {
+  if (size() == 1) return;
+  Timer timer;
+  check(MPI_Barrier(impl_->comm), "MPI_Barrier");
+}
+
+void Comm::broadcast(void* data, std::size_t bytes, int root) const {
+  if (size() == 1) return;
+  Timer timer;
+  if (rank() == root) sent_bytes += bytes * static_cast<std::size_t>(size() - 1);
+  for (std::size_t at = 0; at < bytes; at += max_piece)
+    check(MPI_Bcast(static_cast<char*>(data) + at, static_cast<int>(std::min(max_piece, bytes - at)), MPI_BYTE, root,
+                    impl_->comm),
+          "MPI_Bcast");
+}
+
+std::string Comm::broadcast(std::string text, int root) const {
+  std::uint64_t length = text.size();
+  broadcast(&length, sizeof length, root);
+  text.resize(length);
+  broadcast(text.data(), length, root);
+  return text;
+}
+
+void Comm::exchange(std::span<const Message> messages) const {
+  Timer timer;
+  std::vector<MPI_Request> requests;
+  for (const Message& m : messages) {
+    if (m.peer == rank()) {
+      REEL_CHECK(m.send_bytes == m.recv_bytes, "{} bytes to oneself, {} expected", m.send_bytes, m.recv_bytes);
+      if (m.send_bytes && m.send != m.recv) std::memcpy(m.recv, m.send, m.send_bytes);
+      continue;
+    }
+    sent_bytes += m.send_bytes;
+    for (std::size_t at = 0; at < m.recv_bytes; at += max_piece)
+      check(MPI_Irecv(static_cast<char*>(m.recv) + at, static_cast<int>(std::min(max_piece, m.recv_bytes - at)),
+                      MPI_BYTE, m.peer, 0, impl_->comm, &requests.emplace_back()),
+            "MPI_Irecv");
+  }
+  for (const Message& m : messages)
+    for (std::size_t at = 0; m.peer != rank() && at < m.send_bytes; at += max_piece)
+      check(MPI_Isend(static_cast<const char*>(m.send) + at, static_cast<int>(std::min(max_piece, m.send_bytes - at)),
+                      MPI_BYTE, m.peer, 0, impl_->comm, &requests.emplace_back()),
+            "MPI_Isend");
+  if (!requests.empty())
+    check(MPI_Waitall(static_cast<int>(requests.size()), requests.data(), MPI_STATUSES_IGNORE), "MPI_Waitall");
+}
+
+void Comm::all_to_all(const void* send, std::span<const std::size_t> send_counts, void* recv,
+                      std::span<const std::size_t> recv_counts) const {
+  REEL_CHECK(send_counts.size() == static_cast<std::size_t>(size()) && recv_counts.size() == send_counts.size());
+  std::vector<std::size_t> from(send_counts.size()), to(send_counts.size());
+  for (std::size_t r = 1; r < from.size(); ++r) {
+    from[r] = from[r - 1] + send_counts[r - 1];
+    to[r] = to[r - 1] + recv_counts[r - 1];
+  }
+  // Start with the next rank and go round, so that not everybody talks to rank 0 first.
+  std::vector<Message> messages;
+  for (int step = 0; step < size(); ++step) {
+    const int peer = (rank() + step) % size();
+    const auto r = static_cast<std::size_t>(peer);
+    messages.push_back({peer, static_cast<const char*>(send) + from[r], send_counts[r],
+                        static_cast<char*>(recv) + to[r], recv_counts[r]});
+  }
+  exchange(messages);
+}
+
+void Comm::all_gather(const void* mine, void* all, std::span<const std::size_t> counts) const {
+  REEL_CHECK(counts.size() == static_cast<std::size_t>(size()));
+  std::vector<Message> messages;
+  std::vector<std::size_t> at(counts.size());
+  for (std::size_t r = 1; r < at.size(); ++r) at[r] = at[r - 1] + counts[r - 1];
+  for (int step = 0; step < size(); ++step) {
+    const int peer = (rank() + step) % size();
+    const auto r = static_cast<std::size_t>(peer);
+    messages.push_back({peer, mine, counts[static_cast<std::size_t>(rank())], static_cast<char*>(all) + at[r], counts[r]});
+  }
+  exchange(messages);
+}
+
+std::vector<std::int64_t> Comm::all_gather(std::int64_t value) const {
+  std::vector<std::int64_t> all(static_cast<std::size_t>(size()), value);
+  if (size() > 1) {
+    Timer timer;
+    check(MPI_Allgather(&value, 1, MPI_INT64_T, all.data(), 1, MPI_INT64_T, impl_->comm), "MPI_Allgather");
+  }
+  return all;
+}
+
+std::vector<std::string> Comm::all_gather(const std::string& text) const {
+  const std::vector<std::int64_t> lengths = all_gather(static_cast<std::int64_t>(text.size()));
+  const std::vector<std::size_t> counts(lengths.begin(), lengths.end());
+  std::size_t total = 0;
+  for (std::size_t c : counts) total += c;
+  std::string joined(total, '\0');
+  all_gather(text.data(), joined.data(), counts);
+  std::vector<std::string> parts;
+  std::size_t at = 0;
+  for (std::size_t c : counts) {
+    parts.push_back(joined.substr(at, c));
+    at += c;
+  }
+  return parts;
+}
+
+std::int64_t Comm::max(std::int64_t value) const {
+  const std::vector<std::int64_t> all = all_gather(value);
+  return *std::max_element(all.begin(), all.end());
+}
+
+void Comm::agree(const std::exception_ptr& failure) const {
+  const std::vector<std::int64_t> failed = all_gather(failure ? 1 : 0);
+  const auto first = std::find(failed.begin(), failed.end(), 1);
+  if (first == failed.end()) return;
+  int code = static_cast<int>(Exit::bug);
+  std::string what, where, hint;
+  if (failure) {
+    try {
+      std::rethrow_exception(failure);
+    } catch (const Error& e) {
+      code = static_cast<int>(e.exit());
+      what = e.what();
+      where = e.where();
+      hint = e.hint();
+    } catch (const std::bad_alloc&) {
+      code = static_cast<int>(Exit::resources);
+      what = "out of memory";
+      hint = "use more nodes or fewer ranks per node; reel plan shows what is needed";
+    } catch (const std::exception& e) {
+      what = e.what();
+    }
+  }
+  const int root = static_cast<int>(first - failed.begin());
+  broadcast(&code, sizeof code, root);
+  what = broadcast(what, root);
+  where = broadcast(where, root);
+  hint = broadcast(hint, root);
+  throw Error(static_cast<Exit>(code), what, where, hint);
+}
+
+std::uint64_t Comm::bytes_sent() noexcept { return sent_bytes; }
+double Comm::seconds() noexcept { return spent_s; }
+bool Comm::started() noexcept { return mpi_started; }
+
+std::string Comm::library() {
+  char text[MPI_MAX_LIBRARY_VERSION_STRING];
+  int length = 0;
+  MPI_Get_library_version(text, &length);
+  std::string s(text, static_cast<std::size_t>(length));
+  return s.substr(0, s.find_first_of(",\n"));
+}
+
+void Comm::finish() {
+  if (!mpi_started) return;
+  int finalized = 0;
+  MPI_Finalized(&finalized);
+  if (!finalized) MPI_Finalize();
+}
+
+void Comm::abort(int code) {
+  if (mpi_started) MPI_Abort(MPI_COMM_WORLD, code);
+  std::_Exit(code);
+}
+
+SharedFloats::SharedFloats(const Comm& node, std::int64_t count) {
+  const auto bytes = static_cast<std::size_t>(count) * sizeof(float);
+  if (node.size() == 1) {
+    void* p = nullptr;
+    // Room for at least one line, so that an empty set of weights still has an address.
+    node.together([&] {
+      p = std::aligned_alloc(64, (bytes + 64) / 64 * 64);
+      if (!p)
+        throw Error(Exit::resources, fmt::format("{:.1f} GB for the weights are not available", static_cast<double>(bytes) * 1e-9),
+                    "memory", "use a node with more memory");
+    });
+    owner_ = std::shared_ptr<void>(p, std::free);
+    data_ = static_cast<float*>(p);
+    return;
+  }
+  struct Window {
+    MPI_Win win = MPI_WIN_NULL;
+    ~Window() {
+      int finalized = 0;
+      if (win != MPI_WIN_NULL && MPI_Finalized(&finalized) == MPI_SUCCESS && !finalized) MPI_Win_free(&win);
+    }
+  };
+  auto window = std::make_shared<Window>();
+  const MPI_Aint mine = node.rank() == 0 ? static_cast<MPI_Aint>(bytes + 64) : 0;
+  void* base = nullptr;
+  check(MPI_Win_allocate_shared(mine, 1, MPI_INFO_NULL, node.impl_->comm, &base, &window->win), "MPI_Win_allocate_shared");
+  MPI_Aint size = 0;
+  int unit = 0;
+  check(MPI_Win_shared_query(window->win, 0, &size, &unit, &base), "MPI_Win_shared_query");
+  const auto address = reinterpret_cast<std::uintptr_t>(base);
+  data_ = reinterpret_cast<float*>((address + 63) / 64 * 64);
+  owner_ = std::shared_ptr<void>(window, window.get());
+}
+
+}  // namespace reel

@@ -1,0 +1,102 @@
+#pragma once
+// Communication between ranks. Ranks only move bytes: this class has no floating-point reduction, so no sum can depend
+// on the number of ranks. All calls are collective over the communicator unless they say otherwise.
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace reel {
+
+class Comm {
+ public:
+  /// One rank, no MPI.
+  static Comm solo();
+  /// Starts MPI (FUNNELED) on first use and returns the communicator of all ranks. Throws Error (launch) when the
+  /// launcher started several processes that each see a world of one.
+  static Comm world();
+
+  int rank() const noexcept;
+  int size() const noexcept;
+
+  /// Ranks of equal colour form a communicator, ordered by rank here.
+  Comm split(int color) const;
+  /// Ranks that share memory (one node).
+  Comm split_node() const;
+  void barrier() const;
+  /// Copies `bytes` bytes from `root` to all.
+  void broadcast(void* data, std::size_t bytes, int root) const;
+  std::string broadcast(std::string text, int root) const;
+  /// Rank r contributes counts[r] bytes; all receive the concatenation in rank order. `mine` may be part of `all`.
+  ///   before: r0 [a]  r1 [b]      after: r0 [a b]  r1 [a b]
+  void all_gather(const void* mine, void* all, std::span<const std::size_t> counts) const;
+  /// Every rank's value, in rank order.
+  std::vector<std::int64_t> all_gather(std::int64_t value) const;
+  std::vector<std::string> all_gather(const std::string& text) const;
+  /// Sends send_counts[r] bytes to each rank r from consecutive places, receives recv_counts[r] from each.
+  ///   before: r0 [a b]  r1 [c d]      after: r0 [a c]  r1 [b d]
+  void all_to_all(const void* send, std::span<const std::size_t> send_counts, void* recv,
+                  std::span<const std::size_t> recv_counts) const;
+  /// One message to each neighbour that is present and one from it (point to point, not collective over all).
+  struct Message {
+    int peer;
+    const void* send;
+    std::size_t send_bytes;
+    void* recv;
+    std::size_t recv_bytes;
+  };
+  void exchange(std::span<const Message> messages) const;
+  std::int64_t max(std::int64_t value) const;
+
+  /// All ranks agree before they go on or stop: if any rank caught an exception, every rank throws the Error of the
+  /// lowest such rank (same text, same exit code everywhere).
+  void agree(const std::exception_ptr& failure) const;
+  /// Runs `step` on every rank, then agrees.
+  template <class Step>
+  void together(Step&& step) const {
+    std::exception_ptr failure;
+    try {
+      step();
+    } catch (...) {
+      failure = std::current_exception();
+    }
+    agree(failure);
+  }
+
+  /// Bytes this process sent through any communicator so far (payload, not to itself).
+  static std::uint64_t bytes_sent() noexcept;
+  /// Seconds this process spent inside communication calls so far.
+  static double seconds() noexcept;
+  /// "Open MPI v4.1.4, ..." or "none".
+  static std::string library();
+  static bool started() noexcept;
+  /// Ends MPI if it was started: normally, or by abort with that code when ranks can no longer agree.
+  static void finish();
+  [[noreturn]] static void abort(int code);
+
+
+ private:
+  friend class SharedFloats;
+  struct Impl;
+  explicit Comm(std::shared_ptr<Impl> impl);
+  std::shared_ptr<Impl> impl_;
+};
+
+/// Floats that the ranks of one node share: one copy per node. Uninitialised.
+class SharedFloats {
+ public:
+  SharedFloats() = default;
+  /// Collective over `node` (ranks that share memory). Throws Error (resources) when it does not fit.
+  SharedFloats(const Comm& node, std::int64_t count);
+  float* data() const noexcept { return data_; }
+
+ private:
+  std::shared_ptr<void> owner_;
+  float* data_ = nullptr;
+};
+
+}  // namespace reel

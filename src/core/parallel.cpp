@@ -1,0 +1,46 @@
+#include "core/parallel.hpp"
+
+#include <sched.h>
+#include <tbb/blocked_range.h>
+#include <tbb/global_control.h>
+#include <tbb/parallel_for.h>
+#include <tbb/partitioner.h>
+
+#include <memory>
+#include <optional>
+
+#include "core/error.hpp"
+
+namespace reel {
+namespace {
+int threads = 1;
+std::optional<tbb::global_control> control;
+}  // namespace
+
+void set_num_threads(int n) {
+  if (n < 1) throw Error(Exit::usage, fmt::format("{} threads asked for", n), "run.threads", "use at least 1");
+  threads = n;
+  control.emplace(tbb::global_control::max_allowed_parallelism, static_cast<std::size_t>(n));
+}
+
+int num_threads() { return threads; }
+
+int num_cores() {
+  cpu_set_t mask;
+  return sched_getaffinity(0, sizeof mask, &mask) == 0 ? CPU_COUNT(&mask) : 1;
+}
+
+void detail::parallel_for(std::int64_t n, void* context, void (*body)(void*, std::int64_t)) {
+  if (threads == 1 || n <= 1) {
+    for (std::int64_t i = 0; i < n; ++i) body(context, i);
+    return;
+  }
+  tbb::parallel_for(
+      tbb::blocked_range<std::int64_t>(0, n, 1),
+      [&](const tbb::blocked_range<std::int64_t>& range) {
+        for (std::int64_t i = range.begin(); i < range.end(); ++i) body(context, i);
+      },
+      tbb::simple_partitioner{});
+}
+
+}  // namespace reel

@@ -1,0 +1,26 @@
+#pragma once
+// Threads. Work is split over outputs only: there is no parallel reduction here, by design.
+#include <cstdint>
+#include <memory>
+#include <type_traits>
+
+namespace reel {
+
+/// Number of threads of this process for `parallel_for`; call once before the first one. Throws on n < 1.
+void set_num_threads(int n);
+int num_threads();
+/// Cores this process may run on (its affinity mask).
+int num_cores();
+
+namespace detail {
+void parallel_for(std::int64_t n, void* context, void (*body)(void*, std::int64_t));
+}
+
+/// Calls body(i) for i in [0, n), each exactly once, in any order on any thread. The first exception is rethrown.
+template <class Body>
+void parallel_for(std::int64_t n, Body&& body) {
+  detail::parallel_for(n, const_cast<void*>(static_cast<const void*>(std::addressof(body))),
+                       [](void* context, std::int64_t i) { (*static_cast<std::remove_reference_t<Body>*>(context))(i); });
+}
+
+}  // namespace reel

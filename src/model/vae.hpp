@@ -1,0 +1,50 @@
+#pragma once
+// AutoencoderKLWan (Wan 2.1 structure): video frames <-> latents, causal in time, streamed one latent frame at a time.
+// Ranks own bands of latent rows and swap one row with each neighbour before a 3x3 convolution; nothing is summed
+// across ranks. Activations are channels-last: [frames, rows, W, C].
+#include <functional>
+#include <memory>
+
+#include "core/comm.hpp"
+#include "core/tensor.hpp"
+#include "model/config.hpp"
+#include "model/weights.hpp"
+
+namespace reel::model {
+
+class Vae {
+ public:
+  /// Collective over `node`. Throws Error (input) when the weights do not fit the config.
+  Vae(const VaeConfig& config, const TensorSource& source, const Comm& node);
+  ~Vae();
+  Vae(Vae&&) noexcept;
+
+  const VaeConfig& config() const noexcept { return config_; }
+
+  /// Receives decoded frames on rank 0, in order: frames [f, H, W, 3] in [-1, 1], the first of them number `first`.
+  using Sink = std::function<void(std::int64_t first, const Tensor& frames)>;
+
+  /// Decodes z [z_dim, T, h, w] (as the autoencoder uses it: not normalised) to 1 + 4 (T - 1) frames. z is the same on
+  /// every rank. Collective over `comm`; only as many ranks work as there are latent rows.
+  void decode(const Comm& comm, const Tensor& z, const Sink& sink) const;
+
+  /// Mean [z_dim, T, h, w] of the posterior of video [3, F, H, W] in [-1, 1]; T = 1 + (F - 1) / 4, a rest of frames is
+  /// dropped. The same on every rank.
+  Tensor encode(const Comm& comm, const Tensor& video) const;
+
+  /// z = latents * std + mean, as the pipeline does it: division by the rounded reciprocal of std.
+  Tensor denormalise(const Tensor& latents) const;
+  /// latents = (z - mean) * (1/std).
+  Tensor normalise(const Tensor& z) const;
+
+ private:
+  struct Weights;
+  VaeConfig config_;
+  SharedFloats store_;
+  std::unique_ptr<Weights> weights_;
+};
+
+/// Floating-point operations of decoding T latent frames of h x w.
+double vae_decode_flops(const VaeConfig& config, std::int64_t frames, std::int64_t height, std::int64_t width);
+
+}  // namespace reel::model

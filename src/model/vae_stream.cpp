@@ -1,0 +1,181 @@
+#include "model/vae_stream.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+namespace reel::model {
+namespace {
+
+using kernels::panel_width;
+using std::int64_t;
+
+// Output pixels one thread computes at a time: their 64 columns of sums stay in L1.
+constexpr int64_t pixel_chunk = 96;
+
+}  // namespace
+
+Band normalise_channels(const Band& x, const float* gamma, Activation activation) {
+  Band y(x.frames, x.rows, x.width, x.channels);
+  for_rows(x.frames * x.rows * x.width, [&](int64_t i) {
+    kernels::table().l2_norm(x.data.data() + i * x.channels, x.channels, gamma, activation, y.data.data() + i * x.channels);
+  });
+  return y;
+}
+
+VaeStream::Padded VaeStream::pad(const float* frame, const Band& shape, bool halo) const {
+  const int64_t c = shape.channels, row = shape.width * c, padded_row = row + 2 * c;
+  auto out = std::make_shared<FloatBuffer>(static_cast<std::size_t>((shape.rows + 2) * padded_row), 0.0f);
+  float* to = out->data();
+  for (int64_t y = 0; y < shape.rows; ++y) std::copy_n(frame + y * row, row, to + (y + 1) * padded_row + c);
+  if (halo && comm_.size() > 1) {
+    //   rank r-1  [ ... last ]            my row 0 is its halo below, its last row is my halo above
+    //   rank r    [ first ... last ]
+    const auto bytes = static_cast<std::size_t>(row) * sizeof(float);
+    std::vector<Comm::Message> messages;
+    if (comm_.rank() > 0) messages.push_back({comm_.rank() - 1, frame, bytes, to + c, bytes});
+    if (comm_.rank() + 1 < comm_.size())
+      messages.push_back({comm_.rank() + 1, frame + (shape.rows - 1) * row, bytes, to + (shape.rows + 1) * padded_row + c, bytes});
+    comm_.exchange(messages);
+  }
+  return out;
+}
+
+// Output frame f = sum over kt of weights[kt] * inputs[f][kt]; a null input is a frame of zeros.
+Band VaeStream::convolve_padded(const Conv& conv, const std::vector<std::array<Padded, 3>>& inputs, const Band& shape,
+                                int64_t stride) const {
+  const kernels::Table& kernel = kernels::table();
+  REEL_CHECK(shape.channels == conv.in, "{} channels for a convolution of {}", shape.channels, conv.in);
+  const int64_t c = conv.in, padded_row = (shape.width + 2) * c;
+  const int64_t rows = shape.rows / stride, width = shape.width / stride;
+  // Kernel 3 with padding 1 starts one pixel before; stride 2 pads right and bottom only, kernel 1 not at all.
+  const int64_t origin = conv.kh == 3 && stride == 1 ? 0 : 1;
+  Band out(static_cast<int64_t>(inputs.size()), rows, width, conv.out);
+  const FloatBuffer zeros(static_cast<std::size_t>((shape.rows + 2) * padded_row), 0.0f);
+  const int64_t panels = (conv.out + panel_width - 1) / panel_width, chunks = (width + pixel_chunk - 1) / pixel_chunk;
+  const int64_t depth = conv.kw * c;  // the taps of one row lie side by side in memory
+  parallel_for(out.frames * rows * chunks * panels, [&](int64_t task) {
+    const int64_t p = task % panels, first = task / panels % chunks * pixel_chunk, y = task / panels / chunks % rows,
+                  f = task / panels / chunks / rows;
+    const int64_t n = std::min(pixel_chunk, width - first), columns = std::min(panel_width, conv.out - p * panel_width);
+    alignas(64) float sums[pixel_chunk * panel_width];
+    const float* panel = conv.weights.packed + p * conv.weights.in * panel_width;
+    bool accumulate = false;
+    for (int64_t t = 0; t < conv.kt; ++t) {
+      const Padded& input = inputs[static_cast<std::size_t>(f)][static_cast<std::size_t>(t)];
+      const float* frame = input ? input->data() : zeros.data();
+      for (int64_t dy = 0; dy < conv.kh; ++dy) {
+        kernel.multiply_panel(frame + (y * stride + dy + origin) * padded_row + (first * stride + origin) * c, stride * c, n,
+                              depth, panel, columns, sums, panel_width, accumulate);
+        panel += depth * panel_width;
+        accumulate = true;
+      }
+    }
+    kernel.finish_panel(sums, panel_width, n, columns, conv.weights.bias + p * panel_width, Activation::none,
+                        out.frame(f) + (y * width + first) * conv.out + p * panel_width, conv.out);
+  });
+  return out;
+}
+
+Band VaeStream::convolve(const Conv& conv, const Band& x, int64_t stride) {
+  std::vector<std::array<Padded, 3>> inputs;
+  if (conv.kt == 1) {
+    for (int64_t f = 0; f < x.frames; ++f) inputs.push_back({pad(x.frame(f), x, conv.kh > 1), nullptr, nullptr});
+    return convolve_padded(conv, inputs, x, stride);
+  }
+  History& past = history_[conv.weights.packed];
+  past.frames.resize(2);  // null frames are zero
+  for (int64_t f = 0; f < x.frames; ++f) {
+    const Padded now = pad(x.frame(f), x, conv.kh > 1);
+    inputs.push_back({past.frames[0], past.frames[1], now});
+    past.frames = {past.frames[1], now};
+  }
+  return convolve_padded(conv, inputs, x, stride);
+}
+
+Band VaeStream::halve_time(const Conv& conv, const Band& y) {
+  History& past = history_[conv.weights.packed];
+  std::vector<std::array<Padded, 3>> inputs;
+  int64_t f = 0;
+  Band out;
+  if (!past.started) {
+    REEL_CHECK(y.frames == 1, "the first chunk of a clip is one frame, not {}", y.frames);
+    past.started = true;
+    past.frames = {pad(y.frame(0), y, false)};
+    return y;
+  }
+  for (; f + 2 <= y.frames; f += 2) {
+    const Padded middle = pad(y.frame(f), y, false), last = pad(y.frame(f + 1), y, false);
+    inputs.push_back({past.frames[0], middle, last});
+    past.frames = {last};
+  }
+  REEL_CHECK(f == y.frames, "{} frames cannot be halved", y.frames);
+  return convolve_padded(conv, inputs, y, 1);
+}
+
+Band VaeStream::double_time(const Conv& conv, const Band& x) {
+  History& past = history_[conv.weights.packed];
+  if (!past.started) {
+    REEL_CHECK(x.frames == 1, "the first chunk of a clip is one frame, not {}", x.frames);
+    past.started = true;
+    past.frames.resize(2);
+    return x;
+  }
+  const Band both = convolve(conv, x);
+  Band out(2 * x.frames, x.rows, x.width, x.channels);
+  const int64_t c = x.channels;
+  for_rows(x.frames * x.rows * x.width, [&](int64_t i) {
+    const int64_t f = i / (x.rows * x.width), pixel = i % (x.rows * x.width);
+    const float* from = both.data.data() + i * 2 * c;
+    std::copy_n(from, c, out.frame(2 * f) + pixel * c);
+    std::copy_n(from + c, c, out.frame(2 * f + 1) + pixel * c);
+  });
+  return out;
+}
+
+Band VaeStream::residual(const ResidualBlock& block, Band x) {
+  Band h = convolve(block.conv1, normalise_channels(x, block.norm1, Activation::silu));
+  h = convolve(block.conv2, normalise_channels(h, block.norm2, Activation::silu));
+  if (block.has_shortcut) {
+    Band shortcut(x.frames, x.rows, x.width, h.channels);
+    multiply(block.shortcut.weights, x.data.data(), x.frames * x.rows * x.width, shortcut.data.data());
+    x = std::move(shortcut);
+  }
+  for_rows(h.frames * h.rows * h.width, [&](int64_t i) {
+    for (int64_t j = i * h.channels; j < (i + 1) * h.channels; ++j)
+      h.data[static_cast<std::size_t>(j)] += x.data[static_cast<std::size_t>(j)];
+  });
+  return h;
+}
+
+Band VaeStream::attention(const MiddleAttention& w, Band x) {
+  const int64_t c = x.channels, pixels = x.rows * x.width;
+  const float scale = 1.0f / std::sqrt(static_cast<float>(c));
+  const int64_t all_pixels = latent_rows_ * x.width;
+  std::vector<std::size_t> counts;
+  for (int r = 0; r < comm_.size(); ++r)
+    counts.push_back(static_cast<std::size_t>(slice(latent_rows_, comm_.size(), r).size() * x.width * c) * sizeof(float));
+  const Band y = normalise_channels(x, w.norm, Activation::none);
+  Tensor qkv({pixels, 3 * c}), k({pixels, c}), v({pixels, c}), all_k({all_pixels, c}), all_v({all_pixels, c}),
+      a({pixels, c}), projected({pixels, c});
+  for (int64_t f = 0; f < x.frames; ++f) {
+    multiply(w.qkv, y.frame(f), pixels, qkv.data());
+    for_rows(pixels, [&](int64_t i) {
+      std::copy_n(qkv.row(i) + c, c, k.row(i));
+      std::copy_n(qkv.row(i) + 2 * c, c, v.row(i));
+    });
+    comm_.all_gather(k.data(), all_k.data(), counts);
+    comm_.all_gather(v.data(), all_v.data(), counts);
+    PackedHead head;
+    head.pack(all_k.data(), c, all_v.data(), c, all_pixels, c, c);
+    parallel_for((pixels + attention_chunk - 1) / attention_chunk, [&](int64_t chunk) {
+      const int64_t first = chunk * attention_chunk;
+      attend(head, qkv.row(first), 3 * c, std::min(attention_chunk, pixels - first), c, c, scale, nullptr, 0, a.row(first), c);
+    });
+    multiply(w.proj, a.data(), pixels, projected.data());
+    float* out = x.frame(f);
+    for (int64_t i = 0; i < pixels * c; ++i) out[i] += projected[i];
+  }
+  return x;
+}
+
+}  // namespace reel::model

@@ -1,0 +1,77 @@
+#pragma once
+// The moving parts of the autoencoder: a band of rows that flows through causal convolutions frame by frame.
+#include <array>
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "core/comm.hpp"
+#include "core/partition.hpp"
+#include "core/tensor.hpp"
+#include "model/ops.hpp"
+#include "model/weights.hpp"
+
+namespace reel::model {
+
+/// Frames of one band: [frames, rows, W, C].
+struct Band {
+  std::int64_t frames = 0, rows = 0, width = 0, channels = 0;
+  FloatBuffer data;
+  Band() = default;
+  Band(std::int64_t f, std::int64_t r, std::int64_t w, std::int64_t c)
+      : frames(f), rows(r), width(w), channels(c), data(static_cast<std::size_t>(f * r * w * c)) {}
+  std::int64_t frame_size() const noexcept { return rows * width * channels; }
+  float* frame(std::int64_t f) noexcept { return data.data() + f * frame_size(); }
+  const float* frame(std::int64_t f) const noexcept { return data.data() + f * frame_size(); }
+};
+
+/// Weights of a residual block and of the attention of a middle block.
+struct ResidualBlock {
+  const float *norm1, *norm2;
+  Conv conv1, conv2;
+  bool has_shortcut = false;
+  Conv shortcut;
+};
+struct MiddleAttention {
+  const float* norm;
+  Linear qkv, proj;
+};
+
+/// One pass over a clip: remembers what each causal convolution has seen. `key` pointers name the places in the network.
+class VaeStream {
+ public:
+  /// `comm`: the working ranks; rank r owns latent rows slice(latent_rows, size, r).
+  VaeStream(const Comm& comm, std::int64_t latent_rows) : comm_(comm), latent_rows_(latent_rows) {}
+
+  const Comm& comm() const noexcept { return comm_; }
+  Interval my_rows() const { return slice(latent_rows_, comm_.size(), comm_.rank()); }
+
+  /// Causal convolution: kernel 3 in time looks at the two frames before (zero before the first), spatial kernels are
+  /// padded by zeros. stride 2 halves rows and columns with the padding on the right and bottom only.
+  /// Order of each sum: time, row, column, channel.
+  Band convolve(const Conv& conv, const Band& x, std::int64_t stride = 1);
+  /// Temporal halving: the first frame passes untouched, then every two frames give one from three (y0 y1 y2).
+  Band halve_time(const Conv& conv, const Band& y);
+  /// Temporal doubling: the first frame passes untouched, later frames give two each (halves of the channels).
+  Band double_time(const Conv& conv, const Band& x);
+  Band residual(const ResidualBlock& block, Band x);
+  Band attention(const MiddleAttention& weights, Band x);
+
+ private:
+  using Padded = std::shared_ptr<const FloatBuffer>;  // [rows + 2, W + 2, C], zero columns, halo rows
+  Padded pad(const float* frame, const Band& shape, bool halo) const;
+  Band convolve_padded(const Conv& conv, const std::vector<std::array<Padded, 3>>& inputs, const Band& shape,
+                       std::int64_t stride) const;
+  struct History {
+    std::vector<Padded> frames;
+    bool started = false;
+  };
+  Comm comm_;
+  std::int64_t latent_rows_;
+  std::map<const void*, History> history_;
+};
+
+/// Channel L2 norm of every pixel, then the activation.
+Band normalise_channels(const Band& x, const float* gamma, Activation activation);
+
+}  // namespace reel::model

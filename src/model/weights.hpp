@@ -1,0 +1,104 @@
+#pragma once
+// Weights in memory: one copy per node, packed once at load into the panels that the kernels read.
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "core/comm.hpp"
+#include "core/tensor.hpp"
+
+namespace reel::model {
+
+/// Where tensors come from: files on disk, or a generator that needs none.
+class TensorSource {
+ public:
+  virtual ~TensorSource() = default;
+  virtual bool has(const std::string& name) const = 0;
+  /// Throws Error (input) unless the tensor exists with exactly this shape.
+  virtual void expect(const std::string& name, const Shape& shape) const = 0;
+  /// Elements [first, first + count) in row-major order, as f32. Thread-safe.
+  virtual void read(const std::string& name, const Shape& shape, std::int64_t first, std::int64_t count,
+                    float* out) const = 0;
+  /// All names in the source (empty for a generator).
+  virtual std::vector<std::string> names() const = 0;
+  /// SHA-256 of the weights (or of the generator's recipe); the ranks of `comm` share the work.
+  virtual std::string digest(const Comm& comm) const = 0;
+  virtual std::string label() const = 0;
+};
+
+/// Tensors of `<folder>/<stem>.safetensors` or its shards.
+std::unique_ptr<TensorSource> open_files(const std::string& folder, const std::string& stem);
+/// Deterministic uniform weights with variance 1/fan_in: a function of (seed, tensor name, element).
+std::unique_ptr<TensorSource> synthetic_weights(std::uint64_t seed, const std::string& component);
+
+/// y[out] = W x[in] + b: W packed in panels, b null when absent.
+struct Linear {
+  std::int64_t in = 0, out = 0;
+  const float* packed = nullptr;
+  const float* bias = nullptr;
+};
+
+/// Causal convolution weights, kernel [kt, kh, kw]; K runs over (kt, kh, kw, channel).
+struct Conv {
+  std::int64_t in = 0, out = 0, kt = 1, kh = 1, kw = 1;
+  Linear weights;
+};
+
+/// Hands out places for tensors. The model's `bind` function runs twice: first to measure, then to fill.
+class Binder {
+ public:
+  /// Measures when base is null.
+  Binder(const TensorSource& source, float* base) : source_(source), base_(base) {}
+
+  bool has(const std::string& name) const { return source_.has(name); }
+  /// A tensor copied as it is.
+  const float* vector(const std::string& name, const Shape& shape);
+  /// `<name>.weight` of that shape (first dimension = out, the rest = in), `<name>.bias` [out] when asked for.
+  Linear linear(const std::string& name, const Shape& weight_shape, bool bias = true);
+  Linear linear(const std::string& name, std::int64_t out, std::int64_t in, bool bias = true) {
+    return linear(name, Shape{out, in}, bias);
+  }
+  /// `<name>.weight` [out, in, kt, kh, kw] or [out, in, kh, kw] and its bias.
+  Conv conv(const std::string& name, const Shape& weight_shape);
+  /// Accept this tensor without using it.
+  void ignore(const std::string& name) { used_.insert(name); }
+
+  std::int64_t num_floats() const noexcept { return used_floats_; }
+  /// Throws Error (input) if the source holds tensors nobody asked for.
+  void expect_all_used() const;
+  /// Reads and packs everything, shared among the ranks of the node and their threads; ends with a barrier.
+  void fill(const Comm& node) const;
+
+ private:
+  float* take(std::int64_t count);
+  void pack(const std::string& name, const Shape& shape, float* packed, std::int64_t channels, std::int64_t taps);
+  const TensorSource& source_;
+  float* base_;
+  std::int64_t used_floats_ = 0;
+  std::set<std::string> used_;
+  std::vector<std::function<void()>> jobs_;
+};
+
+/// Whether a `bind` must account for every tensor of its source.
+enum class Completeness { whole, partial };
+
+/// Measures, allocates one copy per node, fills. `bind(Binder&)` returns the structure of pointers.
+template <class Bind>
+auto load_weights(const TensorSource& source, const Comm& node, SharedFloats& store, Bind bind,
+                  Completeness completeness = Completeness::whole) {
+  Binder measure(source, nullptr);
+  node.together([&] {
+    bind(measure);
+    if (completeness == Completeness::whole) measure.expect_all_used();
+  });
+  store = SharedFloats(node, measure.num_floats());
+  Binder binder(source, store.data());
+  auto weights = bind(binder);
+  binder.fill(node);
+  return weights;
+}
+
+}  // namespace reel::model
