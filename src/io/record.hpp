@@ -14,4 +14,9 @@ std::string group_of(const std::string& path);
 /// Checks the whole record (Exit::bug) and makes an index for every dimension without coordinate, in byte order.
 std::vector<Dataset> missing_coordinates(const Record& record);
 
+/// The last bytes of a result file, behind everything that HDF5 reads: SHA-256 of all bytes before. HDF5 1.10 may crash
+/// on a file with damaged bytes, so the seal is checked before HDF5 sees the file. Other programs that edit a file drop
+/// it.
+inline std::string seal_text(const std::string& sha256) { return "\nreel-sha256:" + sha256 + "\n"; }
+
 }  // namespace reel::io

@@ -76,7 +76,7 @@ Record read_structure(const std::filesystem::path& path);
 struct Verification {
   std::string recorded;              ///< result_digest in the file
   std::string computed;              ///< of the values in the file; "" when some cannot be read
-  std::vector<std::string> damaged;  ///< datasets, anywhere in the file, whose stored bytes fail their checksum
+  std::vector<std::string> damaged;  ///< what fails its checksum: datasets, or "the file as a whole" (broken seal)
   bool good() const noexcept { return damaged.empty() && recorded == computed; }
 };
 

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <fstream>
 #include <limits>
 
 #include "io/record.hpp"
@@ -9,6 +10,27 @@ namespace reel::io {
 namespace {
 
 namespace fs = std::filesystem;
+
+/// True when the file ends with a seal that does not match the bytes before it.
+bool seal_is_broken(const fs::path& path) {
+  std::ifstream stream(path, std::ios::binary | std::ios::ate);
+  const std::size_t seal_bytes = seal_text(std::string(64, '0')).size();
+  const auto size = static_cast<std::size_t>(std::max<std::streamoff>(0, stream.tellg()));
+  if (!stream || size < seal_bytes) return false;
+  std::string seal(seal_bytes, '\0');
+  stream.seekg(static_cast<std::streamoff>(size - seal_bytes));
+  stream.read(seal.data(), static_cast<std::streamsize>(seal_bytes));
+  if (!seal.starts_with(seal_text("").substr(0, seal_text("").size() - 1))) return false;
+  stream.seekg(0);
+  Sha256 hash;
+  std::vector<char> block(std::size_t{1} << 20);
+  for (std::size_t left = size - seal_bytes; left > 0 && stream;) {
+    stream.read(block.data(), static_cast<std::streamsize>(std::min(left, block.size())));
+    hash.update(block.data(), static_cast<std::size_t>(stream.gcount()));
+    left -= static_cast<std::size_t>(stream.gcount());
+  }
+  return seal != seal_text(hash.hex());
+}
 
 constexpr int max_depth = 8;
 constexpr std::size_t max_objects = 10'000;
@@ -21,6 +43,7 @@ class Reader {
     if (!fs::is_regular_file(path, ignored)) {
       throw Error(Exit::input, "cannot open the result file: no such file", path.string(), "check the path");
     }
+    if (seal_is_broken(path)) context_.fail("its bytes have changed since it was written");
     Handle access(H5Pcreate(H5P_FILE_ACCESS));
     check(H5Pset_file_locking(access.id(), false, true), "locking");
     file_ = Handle(check(H5Fopen(path.c_str(), H5F_ACC_RDONLY, access.id()), "cannot open as HDF5"));
@@ -238,9 +261,14 @@ Record read_structure(const fs::path& path) {
 
 Verification verify(const fs::path& path) {
   const QuietHdf5 quiet;
+  Verification found;
+  std::error_code ignored;
+  if (fs::is_regular_file(path, ignored) && seal_is_broken(path)) {
+    found.damaged.push_back("the file as a whole");
+    return found;
+  }
   Reader reader(path);
   Record record = reader.structure(false);
-  Verification found;
   found.recorded = record.text("/", "result_digest");
   if (found.recorded.empty()) {
     throw Error(Exit::input, "is not a Reel result: it has no result_digest", path.string(),

@@ -185,8 +185,11 @@ std::string write_record(const fs::path& path, Record record) {
     writer.write(record, coordinates);
     image = writer.image();
   }
+  const std::string seal = seal_text(sha256_hex(image.data(), image.size()));
+  const std::uint64_t needed_bytes = image.size() + seal.size();
   AtomicFile file(path);
-  file.write(image.data(), image.size(), image.size());
+  file.write(image.data(), image.size(), needed_bytes);
+  file.write(seal.data(), seal.size(), needed_bytes);
   file.sync();
   image = {};
   Verification found;
