@@ -1,0 +1,39 @@
+#pragma once
+// Films as video files. H.264 for people, FFV1 for measurements (every RGB value kept).
+#include <cstdint>
+#include <filesystem>
+#include <vector>
+
+#include "core/tensor.hpp"
+
+namespace reel::io {
+
+struct VideoOptions {
+  bool lossless = false;  ///< FFV1 in Matroska (.mkv), exact RGB; else H.264 4:2:0 BT.709 in MP4 (.mp4)
+  int crf = 14;           ///< H.264 quality, 0 to 51, lower is better
+};
+
+/// Frame rate as a fraction: 24000/1001 for 23.976, 16/1 for 16. Within 1e-6 of `fps` otherwise.
+struct Rational {
+  int num = 0, den = 1;
+};
+Rational frame_rate(double fps);
+
+/// Writes `film` to `path`, whole or not at all; one encoder thread, so the same film gives the same file.
+/// Throws Error: Exit::usage when the name does not fit the format or H.264 gets an odd size, Exit::write when a write
+/// fails, Exit::bug for a film whose sizes do not fit.
+void write_video(const std::filesystem::path& path, const Film& film, const VideoOptions& options = {});
+
+/// A decoded video: 8-bit RGB frames in display order and their times.
+struct Video {
+  Film film;                  ///< fps: the average rate that the file states, else of the times
+  std::vector<double> pts_s;  ///< time of each frame, seconds; rising; as in the file
+};
+
+/// Reads the first video stream of any file that libav opens. H.264 and others are converted with the colour matrix and
+/// range that the file states (BT.601 for small and BT.709 for large pictures when it states none).
+/// `max_frames` > 0 stops after that many frames. Throws Error (Exit::input) when it cannot be read to its end, when
+/// the picture size changes, or when the file has no video.
+Video read_video(const std::filesystem::path& path, std::int64_t max_frames = 0);
+
+}  // namespace reel::io
