@@ -1,0 +1,44 @@
+#pragma once
+// Where a result comes from: build, machine, launch, inputs. Everything here may differ between runs with equal
+// results.
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "io/results.hpp"
+#include "study/experiment.hpp"
+
+namespace reel::study {
+
+/// Version, commit, compiler, flags, libraries and this CPU, for `reel --version`; lines of text.
+std::string version_text();
+/// Version and commit: "Reel 0.1.0 (1a2b3c4d5e6f)".
+std::string program_name();
+/// SHA-256 of the running program's file, so that ranks can tell whether they run the same build.
+std::string program_digest();
+
+/// Version, commit, compiler, flags, libraries as JSON.
+std::string build_json();
+/// This process: host, CPU model and instruction sets, cores, memory, kernel, as JSON.
+std::string rank_provenance_json();
+/// Environment variables that tell how it was launched (SLURM_*, OMPI_*, PMIX_*, REEL_* ...) as JSON. Names that sound
+/// like a secret are left out.
+std::string environment_json();
+/// Now in UTC: "2025-06-01T12:00:00Z"; SOURCE_DATE_EPOCH replaces now.
+std::string iso_date();
+
+/// Adds /provenance and the attributes `source` and `history`: experiment text and effective configuration, inputs by
+/// digest, build, environment, and `rank_facts` (one `rank_provenance_json` per rank).
+void add_provenance(io::Record& record, const Experiment& experiment, const InputDigests& digests,
+                    const std::vector<std::string>& rank_facts, const std::string& command_line);
+
+/// "<host>-<pid>": names of temporary files.
+std::string process_tag();
+/// Makes a file at `path` and removes it: whether the place can be written to.
+bool write_probe(const std::filesystem::path& path);
+
+/// Whether a variable's value must not be stored (tokens, keys, passwords).
+bool sounds_secret(std::string_view name);
+
+}  // namespace reel::study
