@@ -1,5 +1,6 @@
 #include "core/comm.hpp"
 
+#define OMPI_SKIP_MPICXX 1  // the C interface is all we use
 #include <mpi.h>
 
 #include <algorithm>
@@ -16,6 +17,7 @@ namespace {
 std::uint64_t sent_bytes = 0;
 double spent_s = 0;
 bool mpi_started = false;
+MPI_Comm last_resort = MPI_COMM_NULL;  // its own communicator: never in step with an exchange that broke off
 
 // Adds the life time of the object to the time spent in communication.
 class Timer {
@@ -65,6 +67,7 @@ Comm Comm::world() {
     if (!initialized) check(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided), "MPI_Init_thread");
     mpi_started = true;
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
+    check(MPI_Comm_dup(MPI_COMM_WORLD, &last_resort), "MPI_Comm_dup");
   }
   auto impl = std::make_shared<Impl>();
   impl->comm = MPI_COMM_WORLD;
@@ -244,6 +247,18 @@ void Comm::agree(const std::exception_ptr& failure) const {
 std::uint64_t Comm::bytes_sent() noexcept { return sent_bytes; }
 double Comm::seconds() noexcept { return spent_s; }
 bool Comm::started() noexcept { return mpi_started; }
+
+bool Comm::all_arrive(double seconds) {
+  if (!mpi_started || last_resort == MPI_COMM_NULL) return true;
+  MPI_Request request;
+  if (MPI_Ibarrier(last_resort, &request) != MPI_SUCCESS) return false;
+  const auto begin = std::chrono::steady_clock::now();
+  for (int done = 0; !done;) {
+    if (MPI_Test(&request, &done, MPI_STATUS_IGNORE) != MPI_SUCCESS) return false;
+    if (!done && std::chrono::steady_clock::now() - begin > std::chrono::duration<double>(seconds)) return false;
+  }
+  return true;
+}
 
 std::string Comm::library() {
   char text[MPI_MAX_LIBRARY_VERSION_STRING];

@@ -74,6 +74,8 @@ class Comm {
   /// "Open MPI v4.1.4, ..." or "none".
   static std::string library();
   static bool started() noexcept;
+  /// True when every rank of the world calls this within `seconds`: then all of them failed alike and may leave in order.
+  static bool all_arrive(double seconds);
   /// Ends MPI if it was started: normally, or by abort with that code when ranks can no longer agree.
   static void finish();
   [[noreturn]] static void abort(int code);

@@ -1,0 +1,127 @@
+#!/usr/bin/env bash
+# Reel: install what is missing, build, and run the demo or the tests. Safe to repeat.
+#   ./setup.sh demo    renders experiments/establishing_shot.toml on 2 ranks
+#   ./setup.sh test    builds and runs the tests, then the unit tests again under sanitizers
+#   ./setup.sh build   only installs and builds
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+say() { printf '\n== %s\n' "$*"; }
+
+# Debian/Ubuntu package | Spack package or module | how to see that it is there
+needs='
+g++|gcc@12:|command:g++
+cmake|cmake@3.25:|command:cmake
+ninja-build|ninja|command:ninja
+pkg-config|pkgconf|command:pkg-config
+libopenmpi-dev|openmpi@4.1:|command:mpicxx
+openmpi-bin|openmpi@4.1:|command:mpirun
+libtbb-dev|intel-oneapi-tbb|header:tbb/parallel_for.h
+libxsimd-dev|xsimd@8:|header:xsimd/xsimd.hpp
+libhdf5-dev|hdf5@1.10: +hl|command:h5cc
+hdf5-tools|hdf5@1.10: +tools|command:h5dump
+libbenchmark-dev|benchmark|header:benchmark/benchmark.h
+libgtest-dev|googletest|header:gtest/gtest.h
+libcli11-dev|cli11|header:CLI/CLI.hpp
+libtomlplusplus-dev|tomlplusplus|header:toml++/toml.h
+nlohmann-json3-dev|nlohmann-json|header:nlohmann/json.hpp
+libfmt-dev|fmt|header:fmt/format.h
+libsentencepiece-dev|sentencepiece|header:sentencepiece_processor.h
+libutf8proc-dev|utf8proc|header:utf8proc.h
+libavformat-dev|ffmpeg|pkg:libavformat
+libavcodec-dev|ffmpeg|pkg:libavcodec
+libswscale-dev|ffmpeg|pkg:libswscale
+libbox2d-dev|box2d|header:box2d/box2d.h
+librandom123-dev|random123|header:Random123/philox.h
+libssl-dev|openssl|pkg:libcrypto
+python3-h5py|py-h5py|python:h5py
+'
+
+present() {
+  case "$1" in
+    command:*) command -v "${1#*:}" >/dev/null 2>&1 ;;
+    pkg:*) pkg-config --exists "${1#*:}" 2>/dev/null ;;
+    python:*) /usr/bin/env python3 -c "import ${1#*:}" >/dev/null 2>&1 || /usr/bin/python3 -c "import ${1#*:}" >/dev/null 2>&1 ;;
+    header:*) printf '#include <%s>\n' "${1#*:}" | "${CXX:-g++}" -std=c++20 -E -x c++ - >/dev/null 2>&1 ;;
+  esac
+}
+
+missing() { # column of every need that is not there
+  while IFS='|' read -r package spack probe; do
+    [ -n "$package" ] || continue
+    present "$probe" || printf '%s\n' "$([ "$1" = 1 ] && printf '%s' "$package" || printf '%-24s spack: %s' "$package" "$spack")"
+  done <<<"$needs"
+}
+
+install() {
+  say "looking for what Reel needs"
+  local packages root=()
+  packages=$(missing 1)
+  if [ -z "$packages" ]; then echo "all there"; return; fi
+  [ "$(id -u)" = 0 ] || root=(sudo -n)
+  if command -v apt-get >/dev/null 2>&1 && { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }; then
+    echo "installing: $(tr '\n' ' ' <<<"$packages")"
+    "${root[@]}" apt-get update -qq
+    # shellcheck disable=SC2086
+    "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages >/dev/null
+    packages=$(missing 1)
+    [ -z "$packages" ] && return
+  fi
+  echo "missing, and not to be installed from here (Debian package, Spack package or module of that name):" >&2
+  missing 2 >&2
+  exit 4
+}
+
+jobs() { # one compiler per core, and 1.5 GB of memory for each
+  local cores memory
+  cores=$(nproc)
+  memory=$(awk '/MemAvailable/ {print int($2 / 1500000)}' /proc/meminfo)
+  [ "$memory" -lt 1 ] && memory=1
+  echo $((cores < memory ? cores : memory))
+}
+
+build() { # preset, targets...
+  local preset=$1
+  shift
+  say "building ($preset)"
+  cmake --preset "$preset" -Wno-dev >"build-$preset.log" 2>&1 || { cat "build-$preset.log" >&2; exit 70; }
+  rm -f "build-$preset.log"
+  cmake --build --preset "$preset" -j "$(jobs)" -- "$@"
+}
+
+launch() { # ranks, command...
+  local ranks=$1
+  shift
+  # More ranks than cores is fine here: waiting ranks give way.
+  OMPI_MCA_mpi_yield_when_idle=1 mpirun --oversubscribe --bind-to none -n "$ranks" "$@"
+}
+
+if [ "$(id -u)" = 0 ]; then # containers and CI: Open MPI wants to hear that this is meant
+  export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+fi
+
+case "${1:-}" in
+  build)
+    install
+    build release reel
+    ;;
+  demo)
+    install
+    build release reel
+    say "rendering experiments/establishing_shot.toml on 2 ranks"
+    launch 2 build/release/reel run experiments/establishing_shot.toml
+    ;;
+  test)
+    install
+    build release
+    say "tests"
+    ctest --preset release -LE long -j "$(nproc)"
+    say "unit tests under address and undefined-behaviour sanitizers"
+    build asan unit_tests
+    ctest --preset asan -L unit -j "$(nproc)"
+    ;;
+  *)
+    sed -n '2,5s/^# \{0,1\}//p' "$0"
+    exit 2
+    ;;
+esac

@@ -1,0 +1,126 @@
+// reel run: an experiment file becomes a film and its record.
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "app/verbs.hpp"
+#include "core/parallel.hpp"
+#include "study/run.hpp"
+
+namespace reel::app {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+std::string clock_text(double seconds) {
+  const auto s = static_cast<long>(seconds + 0.5);
+  return s >= 3600 ? fmt::format("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60) : fmt::format("{}:{:02}", s / 60, s % 60);
+}
+
+// One line that is rewritten on a terminal, a plain line now and then elsewhere.
+class Progress {
+ public:
+  explicit Progress(bool on) : on_(on), terminal_(isatty(STDERR_FILENO) != 0) {}
+
+  void operator()(const study::Phase& phase, bool ended) {
+    if (!on_) return;
+    const auto now = Clock::now();
+    if (phase.step_s.empty() && !ended) begin_ = now;
+    const auto done = static_cast<std::int64_t>(phase.step_s.size());
+    const double elapsed = std::chrono::duration<double>(now - begin_).count();
+    const bool due = ended || std::chrono::duration<double>(now - shown_).count() > (terminal_ ? 0.1 : 10.0);
+    if (!due) return;
+    shown_ = now;
+    std::string line = fmt::format("{:<8}", phase.name);
+    if (ended)
+      line += fmt::format(" {}", clock_text(phase.wall_s));
+    else if (done > 0)
+      line += fmt::format(" {}/{}  {:.3g} s/step  {} left", done, phase.num_steps, elapsed / static_cast<double>(done),
+                          clock_text(elapsed / static_cast<double>(done) * static_cast<double>(phase.num_steps - done)));
+    if (terminal_)
+      std::fprintf(stderr, "\r\033[K%s%s", line.c_str(), ended ? "\n" : "");
+    else
+      std::fprintf(stderr, "%s\n", line.c_str());
+    std::fflush(stderr);
+  }
+
+ private:
+  bool on_, terminal_;
+  Clock::time_point begin_ = Clock::now(), shown_{};
+};
+
+void print_summary(const study::RunSummary& s, int ranks) {
+  double total = 0;
+  for (const study::Phase& p : s.phases) total += p.wall_s;
+  std::printf("\n%-9s %10s %7s %11s %8s %7s\n", "phase", "seconds", "share", "GFLOP/s", "of peak", "comm");
+  for (const study::Phase& p : s.phases) {
+    const double rate = p.wall_s > 0 ? p.flops / p.wall_s : 0;
+    std::printf("%-9s %10.3f %6.1f%% ", p.name.c_str(), p.wall_s, total > 0 ? 100 * p.wall_s / total : 0);
+    if (p.flops > 0)
+      std::printf("%11.1f %7.1f%%", rate * 1e-9, 100 * rate / s.peak_flops);
+    else
+      std::printf("%11s %8s", "-", "-");
+    std::printf(" %6.1f%%\n", p.wall_s > 0 ? 100 * p.comm_s / p.wall_s : 0);
+  }
+  std::printf("%-9s %10.3f   peak %.1f GFLOP/s on %d rank(s), memory %.2f GB per rank\n\n", "total", total,
+              s.peak_flops * 1e-9, ranks, static_cast<double>(s.peak_memory_bytes) * 1e-9);
+  if (s.weights == "synthetic") std::printf("weights  synthetic: times and memory are real, the picture means nothing\n");
+  if (!s.film.empty()) std::printf("film     %s\n", s.film.c_str());
+  std::printf("result   %s\ndigest   %s\n", s.result.c_str(), s.result_digest.c_str());
+}
+
+void print_json(const study::RunSummary& s, int ranks) {
+  nlohmann::json j{{"task_id", s.task_id}, {"run_id", s.run_id}, {"result", s.result.string()}, {"film", s.film.string()},
+                   {"result_digest", s.result_digest}, {"weights", s.weights}, {"ranks", ranks},
+                   {"peak_flops", s.peak_flops}, {"peak_memory_bytes", s.peak_memory_bytes}};
+  for (const study::Phase& p : s.phases)
+    j["phases"].push_back({{"name", p.name}, {"wall_s", p.wall_s}, {"comm_s", p.comm_s}, {"flops", p.flops},
+                           {"sent_bytes", p.sent_bytes}, {"step_s", p.step_s}});
+  std::printf("%s\n", j.dump(2).c_str());
+}
+
+}  // namespace
+
+void add_run(CLI::App& root) {
+  struct Options {
+    std::string file;
+    std::vector<std::string> set;
+    std::string out;
+    bool lossless = false;
+    int threads = 0;
+  };
+  auto o = std::make_shared<Options>();
+  CLI::App* verb = root.add_subcommand("run", "render an experiment: film, digest and measurements");
+  verb->add_option("file", o->file, "experiment file (TOML)")->required();
+  verb->add_option("--set", o->set, "override a key: --set sampler.steps=30")->allow_extra_args(false);
+  verb->add_option("-o,--out", o->out, "folder for results (output.dir)");
+  verb->add_option("--threads", o->threads, "threads per rank (run.threads)")->check(CLI::Range(1, 4096));
+  verb->add_flag("--lossless", o->lossless, "write the film as FFV1 instead of H.264");
+  verb->callback([o] {
+    study::Experiment experiment = study::load_experiment(o->file, o->set);
+    if (!o->out.empty()) experiment.output.dir = o->out;
+    if (o->lossless) experiment.output.video = "ffv1";
+    if (o->threads > 0) experiment.run.num_threads = o->threads;
+    const Comm world = start_ranks(static_cast<int>(experiment.run.num_threads));
+    const bool speaks = world.rank() == 0;
+    if (speaks && !global().quiet)
+      std::fprintf(stderr, "%s\n%dx%d pixels, %d frames, %d steps on %d rank(s) x %d thread(s)\n",
+                   experiment.title.empty() ? o->file.c_str() : experiment.title.c_str(),
+                   static_cast<int>(experiment.shot.width_px), static_cast<int>(experiment.shot.height_px),
+                   static_cast<int>(experiment.shot.num_frames), static_cast<int>(experiment.sampler.num_steps), world.size(),
+                   num_threads());
+    Progress progress(speaks && !global().quiet);
+    const study::RunSummary summary =
+        study::run_experiment(experiment, world, o->file, [&](const study::Phase& p, bool ended) { progress(p, ended); });
+    if (!speaks) return;
+    if (global().json)
+      print_json(summary, world.size());
+    else
+      print_summary(summary, world.size());
+  });
+}
+
+}  // namespace reel::app

@@ -1,0 +1,33 @@
+#pragma once
+// The verbs of the program: one file each. A verb registers its options and a callback; main runs it and turns errors
+// into messages and exit codes.
+#include <CLI/CLI.hpp>
+#include <string>
+
+#include "core/comm.hpp"
+#include "core/error.hpp"
+
+namespace reel::app {
+
+void add_forward(CLI::App& root);
+void add_info(CLI::App& root);
+void add_run(CLI::App& root);
+void add_verify(CLI::App& root);
+void add_world(CLI::App& root);
+
+/// Options every verb understands.
+struct Global {
+  bool quiet = false;  ///< no progress
+  bool json = false;   ///< results as JSON on stdout
+  int exit = 0;        ///< exit code when nothing was thrown (1: compared things differ)
+};
+Global& global();
+
+/// Starts MPI, checks that all ranks run the same program, sets the kernels (REEL_ISA) and the number of threads
+/// (0: this process's cores divided by the ranks of the node).
+Comm start_ranks(int num_threads);
+
+/// Rank according to the launcher's environment, before (or without) MPI.
+int launch_rank();
+
+}  // namespace reel::app

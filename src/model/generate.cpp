@@ -1,0 +1,242 @@
+#include "model/generate.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "model/noise.hpp"
+#include "model/text_encoder.hpp"
+
+namespace reel::model {
+namespace {
+
+using std::int64_t;
+
+bool guided(const Sampling& s) { return s.guidance_scale > 1.0; }
+
+void expect_finite(const Tensor& t, int step, const char* branch) {
+  for (int64_t i = 0; i < t.size(); ++i)
+    if (!std::isfinite(t[i]))
+      throw Error(Exit::nonfinite, fmt::format("the velocity is not finite at element {} of {}", i, to_string(t.shape())),
+                  fmt::format("denoising step {}, {}", step + 1, branch),
+                  "check the weights with: reel verify; a guidance_scale far above 10 can also do this");
+}
+
+// Copies latent frames [from.begin, from.end) of `source` [C, T, h, w] to frames [at, ...) of `target`.
+void copy_frames(const Tensor& source, Interval from, Tensor& target, int64_t at) {
+  const int64_t area = source.dim(2) * source.dim(3);
+  for (int64_t c = 0; c < source.dim(0); ++c)
+    std::copy_n(source.data() + (c * source.dim(1) + from.begin) * area, from.size() * area,
+                target.data() + (c * target.dim(1) + at) * area);
+}
+
+}  // namespace
+
+Team Team::make(const Comm& world, Partition partition, int guidance_groups) {
+  if (guidance_groups > world.size())
+    throw Error(Exit::launch, fmt::format("{} guidance groups on {} rank(s)", guidance_groups, world.size()),
+                "run.guidance_groups", "start at least as many ranks as groups");
+  Team team;
+  team.world = world;
+  team.node = world.split_node();
+  team.partition = partition;
+  team.guidance_groups = guidance_groups;
+  const int64_t first_half = slice(world.size(), 2, 0).size();
+  team.branch = guidance_groups == 2 ? world.split(world.rank() < first_half ? 0 : 1) : world;
+  return team;
+}
+
+Features encode_prompts(const Pipeline& pipeline, const Team& team, const Prompts& prompts, bool with_negative,
+                        Observer& observer) {
+  std::vector<std::vector<int64_t>> ids;
+  team.world.together([&] {
+    ids.push_back(pipeline.tokenize(prompts.prompt));
+    if (with_negative) ids.push_back(pipeline.tokenize(prompts.negative_prompt));
+  });
+  observer.begin("text", 1);
+  const auto source = pipeline.weights(Pipeline::Part::text_encoder);
+  const std::vector<Tensor> states = encode_text(pipeline.text_encoder(), *source, team.node, ids);
+  double flops = 0;
+  const auto padded = [&](const Tensor& valid) {
+    Tensor t = Tensor::zeros({context_length, valid.dim(1)});
+    std::copy(valid.begin(), valid.end(), t.begin());
+    flops += text_encoder_flops(pipeline.text_encoder(), valid.dim(0)) * team.world.size();
+    return t;
+  };
+  Features f;
+  f.prompt = padded(states[0]);
+  if (with_negative) f.negative = padded(states[1]);
+  observer.step(flops);
+  observer.end();
+  return f;
+}
+
+Tensor denoise(const Team& team, const Transformer& transformer, const SchedulerConfig& scheduler_config,
+               const Sampling& sampling, const Context& prompt, const Context& negative, const Tensor& noise,
+               const Tensor& clean, Observer& observer, const std::function<void(int, const Tensor&)>& after_step) {
+  SchedulerConfig config = scheduler_config;
+  if (sampling.flow_shift > 0) config.shift = sampling.flow_shift;
+  if (sampling.override_kind) config.kind = sampling.kind;
+  Scheduler scheduler(config, sampling.num_steps);
+  const TransformerConfig& c = transformer.config();
+  const int64_t num_tokens = transformer.num_tokens(noise.shape());
+  if (num_tokens < team.branch.size())
+    throw Error(Exit::launch, fmt::format("{} ranks for {} tokens: some would have none", team.branch.size(), num_tokens),
+                "run.ranks", fmt::format("start at most {} ranks", num_tokens * team.guidance_groups));
+  const int64_t num_clean = clean.empty() ? 0 : clean.dim(1);
+  REEL_CHECK(num_clean < noise.dim(1) && num_clean % c.patch_t == 0, "{} clean frames of {}", num_clean, noise.dim(1));
+  const int64_t clean_tokens = num_clean / c.patch_t * (noise.dim(2) / c.patch_h) * (noise.dim(3) / c.patch_w);
+  const TransformerFlops flops = transformer_flops(c, num_tokens, context_length);
+
+  Tensor sample = noise;
+  const auto merge = [&](Tensor& t) {
+    if (num_clean) copy_frames(clean, {0, num_clean}, t, 0);
+  };
+  for (int k = 0; k < sampling.num_steps; ++k) {
+    const float t = scheduler.timesteps()[static_cast<std::size_t>(k)];
+    std::vector<float> timesteps(1, t);
+    if (num_clean) {
+      timesteps.assign(static_cast<std::size_t>(num_tokens), t);
+      std::fill_n(timesteps.begin(), clean_tokens, 0.0f);
+    }
+    Tensor input = sample;
+    merge(input);
+    const auto velocity_of = [&](const Context& context) {
+      return transformer.forward(team.branch, team.partition, input, timesteps, context);
+    };
+    Tensor velocity;
+    if (!guided(sampling)) {
+      velocity = velocity_of(prompt);
+      expect_finite(velocity, k, "prompt");
+    } else {
+      Tensor unguided;
+      if (team.guidance_groups == 2) {
+        // Each half of the ranks computes one branch; then both halves get both.
+        const bool first_half = team.world.rank() < slice(team.world.size(), 2, 0).size();
+        Tensor mine = velocity_of(first_half ? prompt : negative);
+        Tensor other(mine.shape());
+        velocity = first_half ? mine : Tensor(mine.shape());
+        unguided = first_half ? Tensor(mine.shape()) : mine;
+        const auto bytes = static_cast<std::size_t>(mine.size()) * sizeof(float);
+        team.world.broadcast(velocity.data(), bytes, 0);
+        team.world.broadcast(unguided.data(), bytes, static_cast<int>(slice(team.world.size(), 2, 1).begin));
+      } else {
+        velocity = velocity_of(prompt);
+        unguided = velocity_of(negative);
+      }
+      expect_finite(velocity, k, "prompt");
+      expect_finite(unguided, k, "negative prompt");
+      const auto g = static_cast<float>(sampling.guidance_scale);
+      for (int64_t i = 0; i < velocity.size(); ++i) velocity[i] = unguided[i] + g * (velocity[i] - unguided[i]);
+    }
+    scheduler.step(k, velocity, sample);
+    if (after_step) after_step(k, sample);
+    observer.step(flops.total() * (guided(sampling) ? 2.0 : 1.0));
+  }
+  merge(sample);
+  return sample;
+}
+
+std::vector<Segment> plan_segments(std::int64_t num_frames, std::int64_t trained, std::int64_t overlap) {
+  std::vector<Segment> segments{{0, std::min(num_frames, trained)}};
+  if (num_frames <= trained) return segments;
+  if (overlap < 1 || overlap >= trained)
+    throw Error(Exit::usage, fmt::format("segments of {} latent frames cannot overlap by {}", trained, overlap),
+                "sampler.segment_overlap", fmt::format("use 1 to {}", trained - 1));
+  while (segments.back().end < num_frames) {
+    const int64_t begin = segments.back().end - overlap;
+    segments.push_back({begin, std::min(num_frames, begin + trained)});
+  }
+  return segments;
+}
+
+void to_bytes(const Tensor& frames, std::uint8_t* rgb) {
+  for (int64_t i = 0; i < frames.size(); ++i) {
+    const float y = std::min(1.0f, std::max(0.0f, frames[i] * 0.5f + 0.5f));
+    rgb[i] = static_cast<std::uint8_t>(std::nearbyint(255.0f * y));  // default rounding: half to even
+  }
+}
+
+Rendered render(const Pipeline& pipeline, const Team& team, const Shot& shot, const Sampling& sampling, double fps,
+                Observer& observer) {
+  const VaeConfig& v = pipeline.vae();
+  const TransformerConfig& t = pipeline.transformer();
+  const int64_t cell_h = v.scale_factor_spatial * t.patch_h, cell_w = v.scale_factor_spatial * t.patch_w;
+  if (shot.height_px % cell_h || shot.width_px % cell_w || shot.height_px < cell_h || shot.width_px < cell_w)
+    throw Error(Exit::usage, fmt::format("{} x {} pixels do not fit this model", shot.width_px, shot.height_px), "shot.size",
+                fmt::format("use multiples of {} (width) and {} (height)", cell_w, cell_h));
+  if (shot.num_frames < 1 || (shot.num_frames - 1) % v.scale_factor_temporal)
+    throw Error(Exit::usage, fmt::format("{} frames do not fit this model", shot.num_frames), "shot.frames",
+                fmt::format("use a number of frames of the form {}k + 1", v.scale_factor_temporal));
+  if (team.guidance_groups == 2 && !guided(sampling))
+    throw Error(Exit::usage, "two guidance groups need a guidance above 1", "run.guidance_groups", "set it to 1");
+  const Shape shape{v.z_dim, 1 + (shot.num_frames - 1) / v.scale_factor_temporal, shot.height_px / v.scale_factor_spatial,
+                    shot.width_px / v.scale_factor_spatial};
+  const std::vector<Segment> segments = plan_segments(shape[1], pipeline.trained_latent_frames(), shot.segment_overlap);
+  const bool needs_conditioning = segments.size() > 1 || !shot.first_frames.empty();
+  if (needs_conditioning && !pipeline.expand_timesteps())
+    throw Error(Exit::usage,
+                segments.size() > 1
+                    ? fmt::format("{} latent frames are more than the {} this model was trained on", shape[1],
+                                  pipeline.trained_latent_frames())
+                    : "this model cannot start from given frames",
+                "shot", "use a model whose model_index.json has expand_timesteps true, or a shorter shot without first frames");
+
+  const Features features = encode_prompts(pipeline, team, shot.prompts, guided(sampling), observer);
+  observer.begin("load", 2);
+  const Transformer transformer(t, *pipeline.weights(Pipeline::Part::transformer), team.node);
+  observer.step(0);
+  const Vae vae(v, *pipeline.weights(Pipeline::Part::vae), team.node);
+  observer.step(0);
+  observer.end();
+
+  Tensor clean;
+  if (!shot.first_frames.empty()) {
+    observer.begin("encode", 1);
+    clean = vae.normalise(vae.encode(team.world, shot.first_frames));
+    observer.step(0);
+    observer.end();
+    if (clean.dim(1) >= segments.front().end)
+      throw Error(Exit::usage, fmt::format("{} given latent frames leave nothing of {} to render", clean.dim(1), segments.front().end),
+                  "shot.first_frames", "give fewer frames");
+  }
+
+  Rendered out;
+  out.latents = Tensor(shape);
+  {
+    observer.begin("denoise", sampling.num_steps * static_cast<int64_t>(segments.size()));
+    const Context prompt = transformer.encode_context(features.prompt);
+    const Context negative = guided(sampling) ? transformer.encode_context(features.negative) : Context{};
+    for (std::size_t s = 0; s < segments.size(); ++s) {
+      const Segment& segment = segments[s];
+      Tensor noise({shape[0], segment.end - segment.begin, shape[2], shape[3]});
+      if (shot.noise == NoiseKind::torch)
+        torch_normal(shot.seed + s, noise.size(), noise.data());
+      else
+        philox_normal(shot.seed, fmt::format("latents/{}", s), 0, noise.size(), noise.data());
+      if (s > 0) {
+        clean = Tensor({shape[0], segments[s - 1].end - segment.begin, shape[2], shape[3]});
+        copy_frames(out.latents, {segment.begin, segments[s - 1].end}, clean, 0);
+      }
+      const Tensor latents =
+          denoise(team, transformer, pipeline.scheduler(), sampling, prompt, negative, noise, clean, observer);
+      copy_frames(latents, {0, latents.dim(1)}, out.latents, segment.begin);
+    }
+    observer.end();
+  }
+
+  observer.begin("decode", shape[1]);
+  out.film.num_frames = shot.num_frames;
+  out.film.height_px = shot.height_px;
+  out.film.width_px = shot.width_px;
+  out.film.fps = fps;
+  if (team.world.rank() == 0) out.film.rgb.resize(static_cast<std::size_t>(shot.num_frames * out.film.frame_bytes()));
+  vae.decode(team.world, vae.denormalise(out.latents), [&](int64_t first, const Tensor& frames) {
+    to_bytes(frames, out.film.frame(first));
+    observer.step(vae_decode_flops(v, shape[1], shape[2], shape[3]) / static_cast<double>(shape[1]));
+  });
+  team.world.barrier();
+  observer.end();
+  return out;
+}
+
+}  // namespace reel::model

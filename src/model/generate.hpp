@@ -1,0 +1,94 @@
+#pragma once
+// From a prompt to a film: text features, noise, denoising steps with guidance, decoding.
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "core/comm.hpp"
+#include "core/tensor.hpp"
+#include "model/pipeline.hpp"
+#include "model/self_attention.hpp"
+#include "model/transformer.hpp"
+#include "model/vae.hpp"
+
+namespace reel::model {
+
+/// The ranks and how they share the work. Nothing here changes a bit of the film.
+struct Team {
+  Comm world = Comm::solo();
+  Comm node = Comm::solo();    ///< ranks that share memory, and so the weights
+  Comm branch = Comm::solo();  ///< ranks that work on the same guidance branch
+  Partition partition = Partition::heads;
+  int guidance_groups = 1;
+  /// Collective over `world`. With 2 guidance groups the first half of the ranks takes the prompt, the second the
+  /// negative prompt. Throws Error (launch) for more groups than ranks.
+  static Team make(const Comm& world, Partition partition, int guidance_groups);
+};
+
+/// Hears what is going on; called on every rank.
+class Observer {
+ public:
+  virtual ~Observer() = default;
+  virtual void begin(const std::string& /*phase*/, std::int64_t /*num_steps*/) {}
+  /// `flops`: floating-point operations of all ranks together in this step.
+  virtual void step(double /*flops*/) {}
+  virtual void end() {}
+};
+
+struct Prompts {
+  std::string prompt, negative_prompt;
+};
+/// Text features [512, text_dim] of prompt and negative prompt (the latter only when guided): valid rows, then zeros.
+struct Features {
+  Tensor prompt, negative;
+};
+Features encode_prompts(const Pipeline& pipeline, const Team& team, const Prompts& prompts, bool guided, Observer& observer);
+
+struct Sampling {
+  int num_steps = 50;
+  double guidance_scale = 5.0;
+  double flow_shift = 0;  ///< 0: the model's own
+  /// Kind of scheduler; by default the model's own.
+  bool override_kind = false;
+  SchedulerConfig::Kind kind = SchedulerConfig::Kind::unipc;
+};
+
+/// Latents [C, T, h, w] denoised from `noise`. `clean` [C, n, h, w], n < T, or empty: the first n latent frames are given;
+/// their tokens carry timestep 0 and come out unchanged. `after_step` hears every step's sample (before merging).
+/// Throws Error (nonfinite) naming step and branch. Collective; same result on every rank.
+Tensor denoise(const Team& team, const Transformer& transformer, const SchedulerConfig& scheduler, const Sampling& sampling,
+               const Context& prompt, const Context& negative, const Tensor& noise, const Tensor& clean, Observer& observer,
+               const std::function<void(int, const Tensor&)>& after_step = {});
+
+/// Latent frames of each segment of a long shot: the first `overlap` frames of a segment are the last of the one before.
+struct Segment {
+  std::int64_t begin, end;  ///< latent frames [begin, end)
+};
+std::vector<Segment> plan_segments(std::int64_t num_latent_frames, std::int64_t trained_latent_frames, std::int64_t overlap);
+
+enum class NoiseKind { philox, torch };
+
+struct Shot {
+  Prompts prompts;
+  std::int64_t num_frames = 33, height_px = 64, width_px = 64;
+  std::uint64_t seed = 0;
+  NoiseKind noise = NoiseKind::philox;
+  std::int64_t segment_overlap = 2;  ///< latent frames
+  /// Given first frames as pixels [3, F, H, W] in [-1, 1], F = 1 + 4 (n - 1) for n latent frames; empty: none.
+  Tensor first_frames;
+};
+
+struct Rendered {
+  Tensor latents;  ///< [C, T, h, w], normalised, on every rank
+  Film film;       ///< on rank 0
+};
+
+/// Renders a shot. Collective over team.world. Throws Error (usage) when model and shot do not fit.
+Rendered render(const Pipeline& pipeline, const Team& team, const Shot& shot, const Sampling& sampling, double fps,
+                Observer& observer);
+
+/// Frames [f, H, W, 3] in [-1, 1] to 8 bits: round(255 * clamp(0.5 x + 0.5)), half to even.
+void to_bytes(const Tensor& frames, std::uint8_t* rgb);
+
+}  // namespace reel::model
