@@ -1,0 +1,368 @@
+"""Trains the reference pipeline in stages. Every stage resumes from `--run` where it was stopped.
+
+  python train.py tokenizer --run RUN --reel build/release/reel
+  python train.py vae       --run RUN --reel build/release/reel --minutes 35
+  python train.py latents   --run RUN --reel build/release/reel          (beside the next stage, at low priority)
+  python train.py dit       --run RUN --minutes 60
+  python train.py decoder   --run RUN --reel build/release/reel --minutes 20
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import random
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm import tqdm
+from transformers import T5TokenizerFast
+
+import data
+import models
+from optim import Muon
+
+# First and last layers, and tables that are looked up: their rows are not directions of one matrix.
+ADAM_NAMES = (
+    "encoder.conv_in",
+    "decoder.conv_out",
+    "quant_conv",
+    "patch_embedding",
+    "proj_out",
+    "time_embedder",
+    "time_proj",
+    "scale_shift_table",
+    "embed_tokens",
+    "shared",
+    "relative_attention_bias",
+)
+DECODER_SEED = 500_000_000  # clips that the encoder was not trained on
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+class Training:
+    """Weights, their moving average, optimiser, clock and loss history of one stage, kept in one file."""
+
+    def __init__(
+        self, path: Path, modules: dict[str, nn.Module], lr: float, ema: float, minutes: float, threads: int = 1
+    ) -> None:
+        self.path, self.ema_rate, self.minutes, self.peak_lr, self.threads = path, ema, minutes, lr, threads
+        self.modules = nn.ModuleDict(modules).to(DEVICE)
+        self.average = [p.detach().clone() for p in self.modules.parameters()]
+        self.optimizer = Muon(self.modules, lr, ADAM_NAMES)
+        self.step, self.seconds, self.next_seed = 0, 0.0, 0
+        self.history: list[tuple[int, float, float]] = []  # step, seconds, loss
+        self.stopped = False
+        signal.signal(signal.SIGTERM, self._stop)
+        signal.signal(signal.SIGINT, self._stop)
+        if path.exists():
+            self._load()
+
+    def _stop(self, *_: Any) -> None:
+        self.stopped = True
+
+    def _load(self) -> None:
+        state = torch.load(self.path, map_location=DEVICE, weights_only=True)
+        self.modules.load_state_dict(state["modules"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.average = state["average"]
+        self.step, self.seconds, self.next_seed = state["step"], state["seconds"], state["next_seed"]
+        self.history = [tuple(row) for row in state["history"]]
+
+    def save(self) -> None:
+        """Writes the state beside the old one, then takes its place; draws the loss curve."""
+        state = {
+            "modules": self.modules.state_dict(),
+            "average": self.average,
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "seconds": self.seconds,
+            "next_seed": self.next_seed,
+            "history": self.history,
+        }
+        temporary = self.path.with_suffix(".tmp")
+        torch.save(state, temporary)
+        os.replace(temporary, self.path)
+        plot_loss(self.history, self.path.with_suffix(".png"))
+
+    def load_average(self) -> None:
+        """Puts the moving average into the modules (for export and sampling)."""
+        for p, a in zip(self.modules.parameters(), self.average, strict=True):
+            p.data.copy_(a)
+
+    def learning_rate(self) -> float:
+        """Linear warm-up over 100 steps, flat, then cosine to 3 % over the last 60 % of the minutes."""
+        done = min(1.0, self.seconds / (60 * self.minutes))
+        decay = max(0.0, (done - 0.4) / 0.6)
+        return self.peak_lr * min(1.0, (self.step + 1) / 100) * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * decay)))
+
+    def update(self, loss: Tensor) -> None:
+        """One optimiser step; refuses a loss that is not finite."""
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f"loss {loss.item()} at step {self.step}: lower the learning rate and resume")
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.modules.parameters(), 1.0)
+        self.optimizer.step()
+        # A young average would be full of the random start: let it follow faster at first.
+        rate = min(self.ema_rate, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            torch._foreach_lerp_(self.average, [p.detach() for p in self.modules.parameters()], 1 - rate)
+        self.step += 1
+
+    def loop(self, one_step: Any, save_s: float = 180) -> None:
+        """Calls `one_step() -> (loss, text for the bar)` until the minutes are spent."""
+        last_save, total = time.monotonic(), 60 * self.minutes
+        with tqdm(total=round(total), initial=round(self.seconds), unit="s", mininterval=10) as bar:
+            while self.seconds < total and not self.stopped:
+                start = time.monotonic()
+                share_cores(self.threads)
+                loss, text = one_step()
+                self.update(loss)
+                spent = time.monotonic() - start
+                self.seconds += spent
+                self.history.append((self.step, self.seconds, loss.item()))
+                bar.update(round(self.seconds) - bar.n)
+                bar.set_postfix_str(f"step {self.step} loss {loss.item():.4f} {text}", refresh=False)
+                if time.monotonic() - last_save > save_s:
+                    self.save()
+                    last_save = time.monotonic()
+        self.save()
+
+
+def share_cores(threads: int) -> None:
+    """Sets the threads of the next step: all of `threads` on an idle machine, one when others keep it busy.
+
+    Threads that meet at a barrier many times a step lose more by waiting for a core than they gain by a second one.
+    """
+    running = Path("/proc/loadavg")
+    if threads > 1 and running.exists():
+        busy = int(running.read_text().split()[3].split("/")[0])
+        threads = threads if busy <= 2 else 1
+    if torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
+
+
+def plot_loss(history: list[tuple[int, float, float]], path: Path) -> None:
+    """Loss over steps: every step faint, and its running mean."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    import numpy as np
+
+    if not history:
+        return
+    step, _, loss = np.array(history).T
+    width = max(1, min(100, len(loss) // 10))
+    smooth = np.convolve(loss, np.ones(width) / width, mode="valid")
+    figure, axes = plt.subplots(figsize=(7, 4))
+    axes.plot(step, loss, color="0.8", linewidth=0.5)
+    axes.plot(step[width - 1 :], smooth, color="C0")
+    axes.set(xlabel="step", ylabel="loss", yscale="log")
+    axes.grid(alpha=0.3)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Stages
+
+
+def train_tokenizer(args: argparse.Namespace) -> None:
+    """The vocabulary, from the captions of the first 20,000 training clips."""
+    captions = [clip.caption for clip in tqdm(data.clips(args.reel, 0, 20_000, frames=1), total=20_000, mininterval=10)]
+    tokenizer = models.train_tokenizer(captions, args.run / "tokenizer")
+    assert all(tokenizer.unk_token_id not in ids for ids in tokenizer(captions).input_ids)
+    lengths = [len(ids) for ids in tokenizer(captions).input_ids]
+    print(f"{len(tokenizer)} pieces, {len(set(captions))} captions, at most {max(lengths)} tokens")
+
+
+def vae_loss(vae: nn.Module, video: Tensor, encoder_frozen: bool = False) -> tuple[Tensor, str]:
+    """Reconstruction of `video` [B, 3, F, H, W] from sampled latents, with a light pull towards N(0, 1)."""
+    with torch.autocast(DEVICE.type, torch.bfloat16):
+        with torch.set_grad_enabled(not encoder_frozen):
+            mean, logvar = models.encode(vae, video)
+        latents = mean + torch.exp(0.5 * logvar) * torch.randn_like(mean)
+        output = models.decode(vae, latents)
+    error = output - video
+    # A ball covers a hundredth of the frame: without a weight the network would rather polish the background.
+    moving = (video - video.median(dim=2, keepdim=True).values).abs().amax(dim=1, keepdim=True)
+    weight = 1 + 4 * (moving * 4).clamp(max=1)
+    pixels = (weight * (error.abs() + 4 * error.square())).mean()
+    edges = error.diff(dim=3).abs().mean() + error.diff(dim=4).abs().mean()
+    kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
+    psnr = -10 * torch.log10(error.detach().square().mean(dim=(1, 2, 3, 4)) / 4)
+    return pixels + 0.5 * edges + 1e-4 * kl, f"{video.shape[2]} frames psnr {psnr.mean():.1f} worst {psnr.min():.1f} kl {kl.item():.2f}"
+
+
+def train_vae(args: argparse.Namespace) -> None:
+    """The VAE, on short crops of fresh clips."""
+    vae = models.build_vae()
+    training = Training(args.run / "vae.pt", {"vae": vae}, args.lr or 1.5e-3, 0.99, args.minutes, args.threads)
+    rng = random.Random(training.step)
+    stream = data.clips(args.reel, training.next_seed, data.HELD_OUT - training.next_seed)
+
+    def one_step() -> tuple[Tensor, str]:
+        # Small batches: many steps count for more here than smooth ones. The long crops teach the causal layers a
+        # full history.
+        frames, batch = rng.choices(((5, 4), (9, 3), (17, 2)), (0.5, 0.3, 0.2))[0]
+        crops = []
+        for _ in range(batch):
+            clip = next(stream)
+            training.next_seed = clip.seed + 1
+            # The first frames of a shot, where the fast action is, as often as all others together.
+            start = 0 if rng.random() < 0.2 else rng.randint(0, data.CLIP_FRAMES - frames)
+            crops.append(data.to_video(clip.frames[start : start + frames]))
+        return vae_loss(vae, torch.stack(crops).to(DEVICE))
+
+    training.loop(one_step)
+
+
+def train_decoder(args: argparse.Namespace) -> None:
+    """The decoder alone, for latents that a frozen encoder makes: may run when the transformer has begun."""
+    vae = load_vae(args.run)
+    vae.decoder.requires_grad_(True)
+    modules = {"decoder": vae.decoder}
+    training = Training(args.run / "decoder.pt", modules, args.lr or 5e-4, 0.99, args.minutes, args.threads)
+    rng = random.Random(training.step)
+    first = max(training.next_seed, DECODER_SEED)
+    stream = data.clips(args.reel, first, data.HELD_OUT - first)
+
+    def one_step() -> tuple[Tensor, str]:
+        frames, batch = rng.choices(((9, 4), (17, 2), (33, 1)), (0.5, 0.3, 0.2))[0]
+        crops = []
+        for _ in range(batch):
+            clip = next(stream)
+            training.next_seed = clip.seed + 1
+            start = 0 if rng.random() < 0.2 else rng.randint(0, data.CLIP_FRAMES - frames)
+            crops.append(data.to_video(clip.frames[start : start + frames]))
+        return vae_loss(vae, torch.stack(crops).to(DEVICE), encoder_frozen=True)
+
+    training.loop(one_step)
+
+
+def load_vae(run: Path) -> models.AutoencoderKLWan:
+    """The averaged VAE of a run, with the latent statistics in its config when they are known."""
+    vae = models.build_vae()
+    Training(run / "vae.pt", {"vae": vae}, 1.0, 1.0, 1.0).load_average()
+    if (run / "decoder.pt").exists():
+        Training(run / "decoder.pt", {"decoder": vae.decoder}, 1.0, 1.0, 1.0).load_average()
+    statistics = run / "latents.json"
+    if statistics.exists():
+        vae.register_to_config(**json.loads(statistics.read_text()))
+    return vae.eval().requires_grad_(False)
+
+
+def produce_latents(args: argparse.Namespace) -> None:
+    """Encodes training clips into shards without end; the first shards also give the latent statistics."""
+    vae = load_vae(args.run)
+    folder, batch = args.run / "latents", 16
+    index = len(list(folder.glob("shard-*.pt")))
+    stream = data.clips(args.reel, index * batch, data.HELD_OUT - index * batch)
+
+    def encode_next() -> tuple[Tensor, list[data.Clip]]:
+        batch_clips = [next(stream) for _ in range(batch)]
+        video = torch.stack([data.to_video(clip.frames) for clip in batch_clips]).to(DEVICE)
+        with torch.no_grad(), torch.autocast(DEVICE.type, torch.bfloat16):
+            return models.encode(vae, video)[0].float().cpu(), batch_clips
+
+    waiting = []
+    if not (args.run / "latents.json").exists():
+        waiting = [encode_next() for _ in range(16)]
+        latents = torch.cat([mean for mean, _ in waiting])
+        mean, std = latents.mean(dim=(0, 2, 3, 4)), latents.std(dim=(0, 2, 3, 4))
+        print("latent mean", mean, "std", std)
+        # A channel that the VAE does not use must not be blown up to unit variance.
+        std = std.clamp(min=0.25 * std.median().item())
+        values = {"latents_mean": [round(v, 4) for v in mean.tolist()], "latents_std": [round(v, 4) for v in std.tolist()]}
+        (args.run / "latents.json").write_text(json.dumps(values))
+        vae.register_to_config(**values)
+    mean = torch.tensor(vae.config.latents_mean).view(1, -1, 1, 1, 1)
+    std = torch.tensor(vae.config.latents_std).view(1, -1, 1, 1, 1)
+    for number in tqdm(range(index, args.shards), initial=index, total=args.shards, mininterval=10):
+        latents, batch_clips = waiting.pop(0) if waiting else encode_next()
+        data.write_shard(folder, number, (latents - mean) / std, batch_clips)
+
+
+def tokenize(tokenizer: T5TokenizerFast, captions: list[str]) -> tuple[Tensor, Tensor]:
+    """Ids [B, L] padded with 0 to the longest caption, and lengths [B]."""
+    rows = tokenizer(captions).input_ids
+    lengths = torch.tensor([len(row) for row in rows])
+    ids = torch.zeros(len(rows), int(lengths.max()), dtype=torch.long)
+    for i, row in enumerate(rows):
+        ids[i, : len(row)] = torch.tensor(row)
+    return ids.to(DEVICE), lengths.to(DEVICE)
+
+
+def train_dit(args: argparse.Namespace) -> None:
+    """The transformer and the text encoder together, by flow matching on windows of latents."""
+    tokenizer = T5TokenizerFast.from_pretrained(args.run / "tokenizer")
+    transformer, text_encoder = models.build_transformer(), models.build_text_encoder(len(tokenizer))
+    modules = {"transformer": transformer, "text_encoder": text_encoder}
+    training = Training(args.run / "dit.pt", modules, args.lr or 1e-3, 0.999, args.minutes, args.threads)
+    pool, rng = data.LatentPool(args.run / "latents"), random.Random(training.step)
+    torch.manual_seed(training.step)
+
+    def one_step() -> tuple[Tensor, str]:
+        if training.step % 50 == 0 or not pool.latents:
+            while pool.refresh() == 0:
+                time.sleep(5)
+        latents, captions, num_clean = pool.windows(args.batch, models.WINDOW, rng)
+        latents, num_clean = latents.to(DEVICE), num_clean.to(DEVICE)
+        captions = ["" if rng.random() < 0.1 else caption for caption in captions]
+        ids, lengths = tokenize(tokenizer, captions)
+        # Logit-normal, then shifted as the sampler's grid is: most of the work is where objects are placed.
+        sigma = torch.sigmoid(torch.randn(args.batch, device=DEVICE) * 1.2)
+        sigma = 2 * sigma / (1 + sigma)
+        noise = torch.randn_like(latents)
+        level = sigma.view(-1, 1, 1, 1, 1)
+        frame = torch.arange(models.WINDOW, device=DEVICE).view(1, 1, -1, 1, 1)
+        noisy = (frame >= num_clean.view(-1, 1, 1, 1, 1)).float()
+        mixed = torch.where(noisy > 0, (1 - level) * latents + level * noise, latents)
+        with torch.autocast(DEVICE.type, torch.bfloat16):
+            context = models.encode_text(text_encoder, ids, lengths, ids.shape[1] + 1)
+            scores = models.zero_row_scores(ids, lengths)
+            output = models.velocity(transformer, mixed, 1000 * sigma, num_clean, context, scores)
+        error = (output - (noise - latents)).square().mean(dim=(1, 3, 4), keepdim=True)
+        loss = (error * noisy).sum() / noisy.sum()
+        return loss, f"clips {len(pool.latents)}"
+
+    training.loop(one_step)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stage", choices=("tokenizer", "vae", "latents", "dit", "decoder"))
+    parser.add_argument("--run", type=Path, required=True, help="folder of the training state")
+    parser.add_argument("--reel", default="build/release/reel", help="the program that makes the clips")
+    parser.add_argument("--minutes", type=float, default=60, help="length of the stage, all sittings together")
+    parser.add_argument("--shards", type=int, default=10_000, help="latent shards of 16 clips to produce at most")
+    parser.add_argument("--batch", type=int, default=16, help="windows per step of the transformer")
+    parser.add_argument("--lr", type=float, default=None, help="peak learning rate")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    args.run.mkdir(parents=True, exist_ok=True)
+    stages = {
+        "tokenizer": train_tokenizer,
+        "vae": train_vae,
+        "latents": produce_latents,
+        "dit": train_dit,
+        "decoder": train_decoder,
+    }
+    stages[args.stage](args)
+
+
+if __name__ == "__main__":
+    main()
