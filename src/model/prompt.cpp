@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
+#include <utility>
 
 #include "core/error.hpp"
 #include "model/html.hpp"
@@ -48,9 +49,9 @@ std::string encode(View text) {
 Text normalised(View text, int options = 0) {
   const std::string utf8 = encode(text);
   utf8proc_uint8_t* result = nullptr;
-  const utf8proc_ssize_t n = utf8proc_map(
-      reinterpret_cast<const utf8proc_uint8_t*>(utf8.data()), static_cast<utf8proc_ssize_t>(utf8.size()), &result,
-      static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE | options));
+  const utf8proc_ssize_t n =
+      utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(utf8.data()), static_cast<utf8proc_ssize_t>(utf8.size()),
+                   &result, static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE | options));
   const std::unique_ptr<utf8proc_uint8_t, decltype(&std::free)> owner(result, &std::free);
   REEL_CHECK(n >= 0, "{}", utf8proc_errmsg(n));
   return decode({reinterpret_cast<const char*>(result), static_cast<std::size_t>(n)});
@@ -64,33 +65,16 @@ bool is_space(char32_t c) {
 
 // ---- repair
 
-/// Ligatures of Latin letters, taken apart.
+/// Ligature or digraph of Latin letters c, taken apart; empty for other characters.
 View ligature(char32_t c) {
-  switch (c) {
-    case U'\u0132': return U"IJ";
-    case U'\u0133': return U"ij";
-    case U'\u0149': return U"\u02BCn";
-    case U'\u01F1': return U"DZ";
-    case U'\u01F2': return U"Dz";
-    case U'\u01F3': return U"dz";
-    case U'\u01C4': return U"D\u017D";
-    case U'\u01C5': return U"D\u017E";
-    case U'\u01C6': return U"d\u017E";
-    case U'\u01C7': return U"LJ";
-    case U'\u01C8': return U"Lj";
-    case U'\u01C9': return U"lj";
-    case U'\u01CA': return U"NJ";
-    case U'\u01CB': return U"Nj";
-    case U'\u01CC': return U"nj";
-    case U'\uFB00': return U"ff";
-    case U'\uFB01': return U"fi";
-    case U'\uFB02': return U"fl";
-    case U'\uFB03': return U"ffi";
-    case U'\uFB04': return U"ffl";
-    case U'\uFB05': return U"\u017Ft";
-    case U'\uFB06': return U"st";
-    default: return {};
-  }
+  static constexpr std::pair<char32_t, View> table[] = {
+      {0x0132, U"IJ"},      {0x0133, U"ij"}, {0x0149, U"\u02BCn"}, {0x01C4, U"D\u017D"}, {0x01C5, U"D\u017E"},
+      {0x01C6, U"d\u017E"}, {0x01C7, U"LJ"}, {0x01C8, U"Lj"},      {0x01C9, U"lj"},      {0x01CA, U"NJ"},
+      {0x01CB, U"Nj"},      {0x01CC, U"nj"}, {0x01F1, U"DZ"},      {0x01F2, U"Dz"},      {0x01F3, U"dz"},
+      {0xFB00, U"ff"},      {0xFB01, U"fi"}, {0xFB02, U"fl"},      {0xFB03, U"ffi"},     {0xFB04, U"ffl"},
+      {0xFB05, U"\u017Ft"}, {0xFB06, U"st"}};
+  const auto found = std::find_if(std::begin(table), std::end(table), [&](const auto& l) { return l.first == c; });
+  return found == std::end(table) ? View() : found->second;
 }
 
 char32_t straight_quote(char32_t c) {

@@ -1,9 +1,8 @@
-#include "model/prompt.hpp"
-
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
 
+#include "model/prompt.hpp"
 #include "tests/io/temp_dir.hpp"
 
 namespace reel::model {
@@ -37,7 +36,7 @@ TEST(CleanPrompt, Whitespace) {
 TEST(CleanPrompt, References) {
   const std::pair<const char*, const char8_t*> cases[] = {
       {"&lt;b&gt; &amp;amp; &quot;x&quot; &#39;y&#x27;", u8"<b> & \"x\" 'y'"},
-      {"&amp;amp;amp;amp;amp;", u8"&"},               // until nothing changes
+      {"&amp;amp;amp;amp;amp;", u8"&"},                   // until nothing changes
       {"< &amp;amp;amp;amp;", u8"< &amp;amp;"},           // a tag: the two unescapes of the pipeline only
       {"a <i>\n&amp;amp;amp;amp;", u8"a <i> &amp;amp;"},  // also on later lines
       {"&ldquo;x&rdquo;", u8"\"x\""},
@@ -62,7 +61,9 @@ TEST(CleanPrompt, Repair) {
       {u8"\uFF76\uFF9E", u8"\u30AC"},  // half-width ka + voiced mark: one ga
       {u8"\u201Ca\u201D \u2018b\u2019 \u02BC \u2039c\u203A", u8"\"a\" 'b' ' \u2039c\u203A"},
       {u8"a\x1B[1;31mred\x1B[0m\x1B[x \x1B[31", u8"ared [31"},
-      {u8"a\x01\x08\x0E\x1F\x7F\u206A\uFEFF\uFFF9\uFFFC" u8"b", u8"ab"},
+      {u8"a\x01\x08\x0E\x1F\x7F\u206A\uFEFF\uFFF9\uFFFC"
+       u8"b",
+       u8"ab"},
       {u8"\u0085\u0093x\u0094\u0081", u8"\u2026\"x\"\u0081"},
       {u8"e\u0301 \u1112\u1161\u11AB \u212B", u8"\u00E9 \uD55C \u00C5"},
       {u8"\u2168 \u00B2", u8"\u2168 \u00B2"},  // compatibility characters stay
@@ -72,11 +73,11 @@ TEST(CleanPrompt, Repair) {
 
 TEST(CleanPrompt, RefusesWhatIsNotUtf8) {
   const std::pair<std::string, const char*> cases[] = {
-      {"caf\xE9", "byte 0xe9 at offset 3"},           // Latin-1
-      {"\xC0\xAF", "byte 0xc0 at offset 0"},          // overlong
-      {"ab\xED\xA0\x80", "byte 0xed at offset 2"},    // surrogate
+      {"caf\xE9", "byte 0xe9 at offset 3"},            // Latin-1
+      {"\xC0\xAF", "byte 0xc0 at offset 0"},           // overlong
+      {"ab\xED\xA0\x80", "byte 0xed at offset 2"},     // surrogate
       {"a\xF4\x90\x80\x80", "byte 0xf4 at offset 1"},  // beyond U+10FFFF
-      {"a\xE2\x82", "byte 0xe2 at offset 1"},         // cut short
+      {"a\xE2\x82", "byte 0xe2 at offset 1"},          // cut short
       {"\x80", "byte 0x80 at offset 0"},
       {std::string("\xFF\xFE\0a", 4), "byte 0xff at offset 0"},
   };

@@ -1,11 +1,10 @@
-#include "model/scheduler.hpp"
-
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <random>
 
 #include "io/safetensors.hpp"
+#include "model/scheduler.hpp"
 #include "tests/io/temp_dir.hpp"
 
 namespace reel::model {
@@ -74,8 +73,8 @@ TEST(SchedulerConfig, RefusesWhatItWouldHaveToApproximate) {
   for (const char* setting : {R"("use_dynamic_shifting": true)", R"("stochastic_sampling": true)",
                               R"("invert_sigmas": true)", R"("shift": 0)", R"("shift_terminal": 1)"})
     parse_error(std::string(R"({"_class_name": "FlowMatchEulerDiscreteScheduler", )") + setting + "}");
-  for (const char* text : {"", "[]", "{", "null", R"({"_class_name": 3})", "\xff",
-                           R"({"_class_name": "UniPCMultistepScheduler"})"})
+  for (const char* text :
+       {"", "[]", "{", "null", R"({"_class_name": 3})", "\xff", R"({"_class_name": "UniPCMultistepScheduler"})"})
     parse_error(text);
 }
 
