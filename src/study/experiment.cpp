@@ -9,6 +9,7 @@
 #include "core/digest.hpp"
 #include "core/error.hpp"
 #include "study/toml_reader.hpp"
+#include "worlds/world.hpp"
 
 namespace reel::study {
 namespace {
@@ -28,7 +29,9 @@ std::int64_t num_latent_frames(std::int64_t num_frames) { return (num_frames - 1
 
 std::optional<FirstFrames> read_first_frames(TableReader table, const fs::path& file, std::int64_t num_frames) {
   FirstFrames first;
-  first.world = table.text("world");
+  std::vector<std::string> worlds = worlds::names();
+  worlds.emplace_back("mix");
+  first.world = table.choice("world", "", worlds);
   first.seed = static_cast<std::uint64_t>(table.integer("seed", 0, 0, any_seed));
   first.video = resolved_path(file, table.text("video"));
   first.num_latents = table.integer("latents", 1, 1);
@@ -104,7 +107,7 @@ Model read_model(TableReader table, const fs::path& file) {
   model.profile = table.choice("profile", "f32", {"f32", "bf16"});
   const bool is_hex = model.sha256.find_first_not_of("0123456789abcdef") == std::string::npos;
   if (!model.sha256.empty() && (model.sha256.size() != 64 || !is_hex)) {
-    table.error("sha256", "'model.sha256' is not 64 lower-case hex digits", "`reel info MODEL` prints it");
+    table.error("sha256", "'model.sha256' is not 64 lower-case hex digits", "`reel info --digest MODEL` prints it");
   }
   if (!table.has("path") && !table.has("config")) {
     table.require("path", "a folder with weights, or give 'config' for synthetic weights");
@@ -126,7 +129,7 @@ Sampler read_sampler(TableReader table) {
   const double shift = table.number("shift", 0, 0, 100, true);
   if (table.has("shift")) sampler.shift = shift;
   sampler.noise = table.choice("noise", "philox", {"philox", "torch"});
-  sampler.segment_overlap = table.integer("segment_overlap", 0, 0, 1000);
+  sampler.segment_overlap = table.integer("segment_overlap", 2, 1, 1000);
   return sampler;
 }
 

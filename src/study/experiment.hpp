@@ -1,44 +1,45 @@
 #pragma once
 // The experiment file: one question in TOML, checked before anything starts.
 //
-// | key                          | type, range                        | default    | meaning |
-// |------------------------------|------------------------------------|------------|--------------------------------------------|
-// | reel                         | 1                                  | required   | version of this format | | title
-// | text                               | ""         | for people; does not change the result     | | shot.prompt | text
-// | required   | what the shot shows                        | | shot.negative_prompt         | text | ""         | what
-// guidance moves away from              | | shot.frames                  | 4k+1, 1 ... 100001                 | one of
-// two | frames of the film                         | | shot.duration                | "2.5 s" (ms, s, min, h) | one of
-// two | the next 4k+1 frames at `fps`              | | shot.fps                     | above 0, at most 1000 | 16 |
-// frames per second                          | | shot.size                    | [width, height], multiples of 16   |
-// required   | pixels                                     | | shot.seed                    | 0 ... 2^63-1 | 0 | of the
-// noise                               | | shot.first_frames.world      | name of a world                    | one of
-// two | given frames from a ground-truth world     | | shot.first_frames.seed       | 0 ... 2^63-1 | 0          | of
-// that world                              | | shot.first_frames.video      | path                               | one
-// of two | given frames from a video file             | | shot.first_frames.latents    | 1 ... latent frames - 1 |
-// required   | how many latent frames are given           | | model.path                   | path of a pipeline folder
-// | one of two | weights in diffusers layout                | | model.sha256                 | 64 hex digits | not
-// checked| digest that the model must have            | | model.config                 | wan2.1-t2v-1.3b,
-// wan2.1-t2v-14b, wan2.2-ti2v-5b | one of two | a published shape      | | model.weights                | synthetic |
-// synthetic  | with `config`: weights drawn from `seed`   | | model.seed                   | 0 ... 2^63-1 | 0 | of
-// synthetic weights                       | | model.profile                | f32, bf16                          | f32
-// | numerics profile                           | | sampler.name                 | unipc, euler                       |
-// unipc      | solver                                     | | sampler.steps                | 1 ... 1000 | 50         |
-// solver steps                               | | sampler.guidance             | 0 ... 100 | 5.0        |
-// guidance_scale; above 1: two model calls   | | sampler.shift                | above 0, at most 100               |
-// the model's| overrides flow_shift                       | | sampler.noise                | philox, torch | philox |
-// torch: as the PyTorch CPU generator        | | sampler.segment_overlap      | 0 ... 1000                         | 0
-// | latent frames shared by segments, long shots | | run.ranks                    | 0 ... 1000000 | 0 (any)    | MPI
-// ranks expected                         | | run.threads                  | 0 ... 4096                         | 0
-// (all)    | threads per rank                           | | run.partition                | heads, stream | heads      |
-// how attention is split                     | | run.guidance_groups          | 1, 2                               | 1
-// | rank groups for the guidance branches      | | output.dir                   | path                               |
-// results    | folder for results                         | | output.latents               | true, false | true       |
-// keep the last latents in the result        | | output.pixels                | true, false                        |
-// true       | keep the pixels in the result              | | output.video                 | h264, ffv1, none | h264 |
-// film beside the result                     | | [measure], [cost]            | any                                | {}
-// | kept as they are for `measure` and `cost`  |
-//
-// Relative paths start at the folder of the experiment file.
+// clang-format off
+// | key                       | type, range             | default          | meaning                                  |
+// |---------------------------|-------------------------|------------------|------------------------------------------|
+// | reel                      | 1                       | required         | version of this format                   |
+// | title                     | text                    | ""               | for people; does not change the result   |
+// | shot.prompt               | text                    | required         | what the shot shows                      |
+// | shot.negative_prompt      | text                    | ""               | what guidance moves away from            |
+// | shot.frames               | 4k+1, 1 ... 100001      | this or duration | frames of the film                       |
+// | shot.duration             | "2.5 s" (ms, s, min, h) | this or frames   | the next 4k+1 frames at `fps`            |
+// | shot.fps                  | above 0, at most 1000   | 16               | frames per second                        |
+// | shot.size                 | [width, height]         | required         | pixels, multiples of 16                  |
+// | shot.seed                 | 0 ... 2^63-1            | 0                | of the noise                             |
+// | shot.first_frames.world   | name of a world, or mix | this or video    | given frames from a ground-truth world   |
+// | shot.first_frames.seed    | 0 ... 2^63-1            | 0                | of that world                            |
+// | shot.first_frames.video   | path                    | this or world    | given frames from a video file           |
+// | shot.first_frames.latents | 1 ... latent frames - 1 | required         | how many latent frames are given         |
+// | model.path                | path                    | this or config   | pipeline folder in diffusers layout      |
+// | model.sha256              | 64 hex digits           | not checked      | digest that the model must have          |
+// | model.config              | see below               | this or path     | a published shape with synthetic weights |
+// | model.weights             | synthetic               | synthetic        | with `config`                            |
+// | model.seed                | 0 ... 2^63-1            | 0                | of synthetic weights                     |
+// | model.profile             | f32, bf16               | f32              | numerics profile                         |
+// | sampler.name              | unipc, euler            | unipc            | solver                                   |
+// | sampler.steps             | 1 ... 1000              | 50               | solver steps                             |
+// | sampler.guidance          | 0 ... 100               | 5.0              | guidance_scale; above 1: two model calls |
+// | sampler.shift             | above 0, at most 100    | the model's      | overrides flow_shift                     |
+// | sampler.noise             | philox, torch           | philox           | torch: as the PyTorch CPU generator      |
+// | sampler.segment_overlap   | 1 ... 1000              | 2                | latent frames that segments share        |
+// | run.ranks                 | 0 ... 1000000           | 0 (any)          | MPI ranks expected                       |
+// | run.threads               | 0 ... 4096              | 0 (all)          | threads per rank                         |
+// | run.partition             | heads, stream           | heads            | how attention is split                   |
+// | run.guidance_groups       | 1, 2                    | 1                | rank groups for the guidance branches    |
+// | output.dir                | path                    | results          | folder for results                       |
+// | output.latents            | true, false             | true             | keep the last latents in the result      |
+// | output.pixels             | true, false             | true             | keep the pixels in the result            |
+// | output.video              | h264, ffv1, none        | h264             | film beside the result                   |
+// | [measure], [cost]         | any                     | {}               | kept for `measure` and `cost`            |
+// clang-format on
+// Configs: wan2.1-t2v-1.3b, wan2.1-t2v-14b, wan2.2-ti2v-5b. Relative paths start at the folder of the experiment file.
 #include <cstdint>
 #include <filesystem>
 #include <optional>
@@ -81,7 +82,7 @@ struct Sampler {
   double guidance_scale = 5;
   std::optional<double> shift;  ///< flow_shift when it overrides the model's
   std::string noise = "philox";
-  std::int64_t segment_overlap = 0;  ///< latent frames
+  std::int64_t segment_overlap = 2;  ///< latent frames
 };
 
 /// How the work is laid out. Never changes the result.
