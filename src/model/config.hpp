@@ -19,8 +19,9 @@ struct TransformerConfig {
   std::int64_t patch_size() const noexcept { return patch_t * patch_h * patch_w; }
 };
 
-/// AutoencoderKLWan, Wan 2.1 structure (is_residual false).
+/// AutoencoderKLWan: Wan 2.1 structure, or Wan 2.2 (is_residual: shortcuts around every change of size).
 struct VaeConfig {
+  bool is_residual = false;
   std::int64_t base_dim = 96, decoder_base_dim = 96, z_dim = 16, num_res_blocks = 2, in_channels = 3, out_channels = 3;
   std::int64_t patch_size = 1, scale_factor_temporal = 4, scale_factor_spatial = 8;
   std::vector<std::int64_t> dim_mult{1, 2, 4, 4};

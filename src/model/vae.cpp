@@ -15,11 +15,28 @@ struct Middle {
   MiddleAttention attention;
 };
 
-// A level of the network: residual blocks, then a change of size (none at the last level).
+// A level of the network: residual blocks, then a change of size (none at the last level). In Wan 2.2 a shortcut to
+// `shortcut_channels` leads around it all.
 struct Level {
   std::vector<ResidualBlock> blocks;
   std::optional<Conv> spatial, temporal;
+  int64_t shortcut_channels = 0;
 };
+
+void add(const Band& from, Band& to) {
+  REEL_CHECK(from.data.size() == to.data.size());
+  for (std::size_t i = 0; i < to.data.size(); ++i) to.data[i] += from.data[i];
+}
+
+Band level_down(VaeStream& stream, const Level& level, Band x) {
+  const Band input = level.shortcut_channels ? x : Band();
+  for (const ResidualBlock& block : level.blocks) x = stream.residual(block, std::move(x));
+  if (level.spatial) x = stream.convolve(*level.spatial, x, 2);
+  if (level.temporal) x = stream.halve_time(*level.temporal, x);
+  if (level.shortcut_channels)
+    add(average_down(input, level.shortcut_channels, level.temporal ? 2 : 1, level.spatial ? 2 : 1), x);
+  return x;
+}
 
 ResidualBlock bind_residual(Binder& b, const std::string& name, int64_t in, int64_t out) {
   ResidualBlock r{};
@@ -65,6 +82,15 @@ Band double_size(const Band& x) {
   return y;
 }
 
+Band level_up(VaeStream& stream, const Level& level, Band x, bool first) {
+  const Band input = level.shortcut_channels ? x : Band();
+  for (const ResidualBlock& block : level.blocks) x = stream.residual(block, std::move(x));
+  if (level.temporal) x = stream.double_time(*level.temporal, x);
+  if (level.spatial) x = stream.convolve(*level.spatial, double_size(x));
+  if (level.shortcut_channels) add(duplicate_up(input, level.shortcut_channels, level.temporal ? 2 : 1, 2, first), x);
+  return x;
+}
+
 }  // namespace
 
 struct Vae::Weights {
@@ -85,15 +111,20 @@ Vae::Vae(const VaeConfig& config, const TensorSource& source, const Comm& node) 
     for (std::size_t i = 0; i < levels; ++i) {
       Level level;
       const int64_t out = c.base_dim * c.dim_mult[i];
+      const bool last = i + 1 == levels;
+      // Wan 2.1 lists blocks and resamplers flat, Wan 2.2 by level.
+      const std::string nested = fmt::format("encoder.down_blocks.{}", i);
       for (int64_t j = 0; j < c.num_res_blocks; ++j) {
-        level.blocks.push_back(bind_residual(b, fmt::format("encoder.down_blocks.{}", index++), width, out));
+        const std::string name = c.is_residual ? fmt::format("{}.resnets.{}", nested, j) : fmt::format("encoder.down_blocks.{}", index++);
+        level.blocks.push_back(bind_residual(b, name, width, out));
         width = out;
       }
-      if (i + 1 < levels) {
-        const std::string name = fmt::format("encoder.down_blocks.{}", index++);
+      if (!last) {
+        const std::string name = c.is_residual ? nested + ".downsampler" : fmt::format("encoder.down_blocks.{}", index++);
         level.spatial = b.conv(name + ".resample.1", {width, width, 3, 3});
         if (c.temporal_downsample[i]) level.temporal = b.conv(name + ".time_conv", {width, width, 3, 1, 1});
       }
+      if (c.is_residual) level.shortcut_channels = out;
       w.down.push_back(std::move(level));
     }
     w.encoder_middle = bind_middle(b, "encoder.mid_block", width);
@@ -101,7 +132,7 @@ Vae::Vae(const VaeConfig& config, const TensorSource& source, const Comm& node) 
     w.encoder_out = b.conv("encoder.conv_out", {2 * c.z_dim, width, 3, 3, 3});
     w.quant = b.conv("quant_conv", {2 * c.z_dim, 2 * c.z_dim, 1, 1, 1});
     w.post_quant = b.conv("post_quant_conv", {c.z_dim, c.z_dim, 1, 1, 1});
-    // Decoder: widths from the widest down; every upsampling halves the channels.
+    // Decoder: widths from the widest down; in Wan 2.1 every upsampling halves the channels.
     width = c.decoder_base_dim * c.dim_mult.back();
     w.decoder_in = b.conv("decoder.conv_in", {width, c.z_dim, 3, 3, 3});
     w.decoder_middle = bind_middle(b, "decoder.mid_block", width);
@@ -114,10 +145,12 @@ Vae::Vae(const VaeConfig& config, const TensorSource& source, const Comm& node) 
         width = out;
       }
       if (i + 1 < levels) {
-        level.spatial = b.conv(name + ".upsamplers.0.resample.1", {width / 2, width, 3, 3});
-        if (c.temporal_downsample[levels - 2 - i])
-          level.temporal = b.conv(name + ".upsamplers.0.time_conv", {2 * width, width, 3, 1, 1});
-        width /= 2;
+        const std::string resample = name + (c.is_residual ? ".upsampler" : ".upsamplers.0");
+        const int64_t after = c.is_residual ? width : width / 2;
+        level.spatial = b.conv(resample + ".resample.1", {after, width, 3, 3});
+        if (c.temporal_downsample[levels - 2 - i]) level.temporal = b.conv(resample + ".time_conv", {2 * width, width, 3, 1, 1});
+        if (c.is_residual) level.shortcut_channels = out;
+        width = after;
       }
       w.up.push_back(std::move(level));
     }
@@ -148,11 +181,7 @@ void Vae::decode(const Comm& everyone, const Tensor& z, const Sink& sink) const 
               z[((ch * frames + t) * height + mine.begin + y) * width + i];
     x = stream.convolve(weights_->decoder_in, pointwise(weights_->post_quant, x));
     x = through_middle(stream, weights_->decoder_middle, std::move(x));
-    for (const Level& level : weights_->up) {
-      for (const ResidualBlock& block : level.blocks) x = stream.residual(block, std::move(x));
-      if (level.temporal) x = stream.double_time(*level.temporal, x);
-      if (level.spatial) x = stream.convolve(*level.spatial, double_size(x));
-    }
+    for (const Level& level : weights_->up) x = level_up(stream, level, std::move(x), t == 0);
     x = stream.convolve(weights_->decoder_out, normalise_channels(x, weights_->decoder_norm, Activation::silu));
     // Pixels out of patches (column offset slower than row offset), clamped; then the bands meet on rank 0.
     const int64_t rows = x.rows * p, columns = x.width * p;
@@ -213,11 +242,7 @@ Tensor Vae::encode(const Comm& everyone, const Tensor& video) const {
                     video[((ch * in_frames + first + f) * height + mine.begin * s + y * p + dy) * columns + col * p + dx];
       });
       x = stream.convolve(weights_->encoder_in, x);
-      for (const Level& level : weights_->down) {
-        for (const ResidualBlock& block : level.blocks) x = stream.residual(block, std::move(x));
-        if (level.spatial) x = stream.convolve(*level.spatial, x, 2);
-        if (level.temporal) x = stream.halve_time(*level.temporal, x);
-      }
+      for (const Level& level : weights_->down) x = level_down(stream, level, std::move(x));
       x = through_middle(stream, weights_->encoder_middle, std::move(x));
       x = stream.convolve(weights_->encoder_out, normalise_channels(x, weights_->encoder_norm, Activation::silu));
       x = pointwise(weights_->quant, x);
@@ -285,8 +310,9 @@ double vae_decode_flops(const VaeConfig& c, std::int64_t frames, std::int64_t he
         t = 2 * t + 1;
       }
       area *= 4;
-      conv(d, d / 2, 9);
-      d /= 2;
+      const double after = c.is_residual ? d : d / 2;
+      conv(d, after, 9);
+      d = after;
     }
   }
   conv(d, static_cast<double>(c.out_channels), 27);

@@ -1,5 +1,5 @@
 #pragma once
-// AutoencoderKLWan (Wan 2.1 structure): video frames <-> latents, causal in time, streamed one latent frame at a time.
+// AutoencoderKLWan (Wan 2.1 and 2.2 structure): video frames <-> latents, causal in time, streamed one latent frame at a time.
 // Ranks own bands of latent rows and swap one row with each neighbour before a 3x3 convolution; nothing is summed
 // across ranks. Activations are channels-last: [frames, rows, W, C].
 #include <functional>

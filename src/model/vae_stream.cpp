@@ -22,6 +22,39 @@ Band normalise_channels(const Band& x, const float* gamma, Activation activation
   return y;
 }
 
+Band average_down(const Band& x, int64_t channels, int64_t ft, int64_t fs) {
+  const int64_t missing = (ft - x.frames % ft) % ft, group = x.channels * ft * fs * fs / channels;
+  REEL_CHECK(group * channels == x.channels * ft * fs * fs, "{} channels to {}", x.channels, channels);
+  Band y((x.frames + missing) / ft, x.rows / fs, x.width / fs, channels);
+  for_rows(y.frames * y.rows * y.width, [&](int64_t i) {
+    const int64_t f = i / (y.rows * y.width), row = i / y.width % y.rows, column = i % y.width;
+    for (int64_t o = 0; o < channels; ++o) {
+      float sum = 0;
+      for (int64_t q = o * group; q < (o + 1) * group; ++q) {
+        const int64_t c = q / (ft * fs * fs), dt = q / (fs * fs) % ft, dy = q / fs % fs, dx = q % fs;
+        const int64_t frame = f * ft + dt - missing;
+        if (frame < 0) continue;
+        sum += x.frame(frame)[((row * fs + dy) * x.width + column * fs + dx) * x.channels + c];
+      }
+      y.data[static_cast<std::size_t>(i * channels + o)] = sum / static_cast<float>(group);
+    }
+  });
+  return y;
+}
+
+Band duplicate_up(const Band& x, int64_t channels, int64_t ft, int64_t fs, bool first) {
+  const int64_t repeats = channels * ft * fs * fs / x.channels, skipped = first ? ft - 1 : 0;
+  REEL_CHECK(repeats * x.channels == channels * ft * fs * fs, "{} channels to {}", x.channels, channels);
+  Band y(x.frames * ft - skipped, x.rows * fs, x.width * fs, channels);
+  for_rows(y.frames * y.rows * y.width, [&](int64_t i) {
+    const int64_t f = i / (y.rows * y.width) + skipped, row = i / y.width % y.rows, column = i % y.width;
+    const float* from = x.frame(f / ft) + (row / fs * x.width + column / fs) * x.channels;
+    for (int64_t o = 0; o < channels; ++o)
+      y.data[static_cast<std::size_t>(i * channels + o)] = from[(((o * ft + f % ft) * fs + row % fs) * fs + column % fs) / repeats];
+  });
+  return y;
+}
+
 VaeStream::Padded VaeStream::pad(const float* frame, const Band& shape, bool halo) const {
   const int64_t c = shape.channels, row = shape.width * c, padded_row = row + 2 * c;
   auto out = std::make_shared<FloatBuffer>(static_cast<std::size_t>((shape.rows + 2) * padded_row), 0.0f);

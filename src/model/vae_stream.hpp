@@ -71,6 +71,13 @@ class VaeStream {
   std::map<const void*, History> history_;
 };
 
+/// Wan 2.2 shortcut down: blocks of ft frames x fs x fs pixels become channels, which are averaged in groups to `channels`.
+/// A single frame is averaged with a frame of zeros before it. Order of each sum: channel, time, row, column.
+Band average_down(const Band& x, std::int64_t channels, std::int64_t ft, std::int64_t fs);
+/// Wan 2.2 shortcut up: every channel is repeated over ft frames x fs x fs pixels; of the first frame of a clip only the
+/// last of its ft frames stays. Exact copy.
+Band duplicate_up(const Band& x, std::int64_t channels, std::int64_t ft, std::int64_t fs, bool first);
+
 /// Channel L2 norm of every pixel, then the activation.
 Band normalise_channels(const Band& x, const float* gamma, Activation activation);
 

@@ -242,8 +242,9 @@ def trace_vae(vae, run, names: list[str]) -> tuple[torch.Tensor, dict]:
 
 
 def vaes(book: Book) -> None:
-    """Both autoencoders, both ways, for 1 to 4 latent frames; H and W differ."""
-    for kind, folder, z_dim, first in (("tiny", "pipeline_tiny/vae", 16, 200), ("patch2", "vae_patch2", 12, 300)):
+    """Three autoencoders, both ways, for 1 to 4 latent frames; H and W differ."""
+    for kind, folder, z_dim, first, scale in (("tiny", "pipeline_tiny/vae", 16, 200, 8), ("patch2", "vae_patch2", 12, 300, 8),
+                                              ("residual", "vae_residual", 12, 400, 16)):
         vae = load_vae(book.root / folder)
         down = [f"encoder.down_blocks.{i}" for i in range(len(vae.encoder.down_blocks))]
         up = [f"decoder.up_blocks.{i}" for i in range(len(vae.decoder.up_blocks))]
@@ -251,15 +252,18 @@ def vaes(book: Book) -> None:
         decoder = ["post_quant_conv", "decoder.conv_in", "decoder.mid_block", *up, "decoder.norm_out",
                    "decoder.conv_out"]
         for frames, batch, height, width in ((1, 1, 32, 48), (5, 2, 24, 16), (9, 1, 8, 16), (13, 1, 16, 24)):
+            if kind == "residual" and frames == 5:
+                continue  # its films are four times as large
+            height, width = height * scale // 8, width * scale // 8
             latent_frames, seed = (frames + 3) // 4, first + frames
             x = torch.rand(batch, 3, frames, height, width, generator=torch.Generator().manual_seed(seed)) * 2 - 1
             mean, mid = trace_vae(vae, lambda: vae.encode(x).latent_dist.mean, encoder)
             book.add(f"vae_{kind}_encode_{frames}", "vae_encode", folder, "AutoencoderKLWan.encode, no normalisation",
-                     {"x": x}, {"mean": mean}, mid if frames == 9 else None)
-            z = normal(batch, z_dim, latent_frames, height // 8, width // 8, seed=seed + 50)
+                     {"x": x}, {"mean": mean}, mid if frames == 9 and kind != "residual" else None)
+            z = normal(batch, z_dim, latent_frames, height // scale, width // scale, seed=seed + 50)
             sample, mid = trace_vae(vae, lambda: vae.decode(z, return_dict=False)[0], decoder)
             book.add(f"vae_{kind}_decode_{frames}", "vae_decode", folder, "AutoencoderKLWan.decode, no normalisation",
-                     {"z": z}, {"sample": sample}, mid if frames == 9 else None)
+                     {"z": z}, {"sample": sample}, mid if frames == 9 and kind != "residual" else None)
 
 
 def films(book: Book) -> None:

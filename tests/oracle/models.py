@@ -22,6 +22,9 @@ UMT5 = dict(vocab_size=300, d_model=32, num_heads=4, d_kv=8, d_ff=64, num_layers
 VAE = dict(base_dim=4, z_dim=16, dim_mult=[1, 2, 2, 2], num_res_blocks=1, temperal_downsample=[False, True, True])
 VAE_PATCH2 = dict(base_dim=8, z_dim=12, dim_mult=[1, 2, 4], num_res_blocks=1, temperal_downsample=[True, True],
                   in_channels=12, out_channels=12, patch_size=2, scale_factor_spatial=8, is_residual=False)
+VAE_RESIDUAL = dict(base_dim=4, decoder_base_dim=4, z_dim=12, dim_mult=[1, 2, 4, 4], num_res_blocks=1,
+                    temperal_downsample=[False, True, True], in_channels=12, out_channels=12, patch_size=2,
+                    scale_factor_spatial=16, is_residual=True)
 UNIPC = dict(prediction_type="flow_prediction", use_flow_sigmas=True, num_train_timesteps=1000, flow_shift=3.0)
 EULER = dict(num_train_timesteps=1000, shift=3.0)
 
@@ -90,6 +93,8 @@ def write_folders(root: Path) -> None:
     randomise(WanTransformer3DModel(**DIT_HD128), 6).to(torch.bfloat16).save_pretrained(root / "dit_hd128")
     vae = randomise(AutoencoderKLWan(**VAE_PATCH2, **latent_statistics(VAE_PATCH2["z_dim"], 7)), 8)
     vae.to(torch.bfloat16).save_pretrained(root / "vae_patch2")
+    vae = randomise(AutoencoderKLWan(**VAE_RESIDUAL, **latent_statistics(VAE_RESIDUAL["z_dim"], 9)), 10)
+    vae.to(torch.bfloat16).save_pretrained(root / "vae_residual")
 
 
 def link(folder: Path, *names: str) -> None:
