@@ -65,6 +65,7 @@ void show_result(const std::string& file) {
   }
   std::string group;
   for (const io::Dataset& d : record.datasets) {
+    if (d.long_name.starts_with("index along ")) continue;  // made by the writer; the shapes tell as much
     const std::string parent = d.path.substr(0, d.path.rfind('/'));
     if (parent != group) std::printf("%s\n", parent.c_str());
     group = parent;

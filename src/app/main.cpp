@@ -1,28 +1,63 @@
 // reel: the program. Results go to stdout, messages to stderr, from rank 0 only.
 #include <unistd.h>
 
+#include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
 #include <new>
+#include <thread>
 
 #include "app/verbs.hpp"
 #include "core/digest.hpp"
 #include "core/parallel.hpp"
 #include "io/atomic_file.hpp"
 #include "kernels/kernels.hpp"
+#include "study/diagnostic.hpp"
 #include "study/provenance.hpp"
 
 namespace reel::app {
 namespace {
 
 void print_error(const Error& e, const std::string& rank) {
+  if (const auto* findings = dynamic_cast<const study::DiagnosticError*>(&e)) {
+    std::fputs(findings->rendered().c_str(), stderr);  // all that is wrong in a file, each with its line
+    return;
+  }
   const bool colour = isatty(STDERR_FILENO) && !std::getenv("NO_COLOR");
   std::string text = fmt::format("{}error{}: {}{} (exit {})\n", colour ? "\033[1;31m" : "", colour ? "\033[0m" : "", rank,
                                  e.what(), static_cast<int>(e.exit()));
   if (!e.where().empty()) text += fmt::format("  --> {}\n", e.where());
   if (!e.hint().empty()) text += fmt::format("  try: {}\n", e.hint());
   std::fputs(text.c_str(), stderr);
+}
+
+// Launchers kill all ranks when the first one leaves with an error: the others wait until rank 0 has said why.
+void let_rank_0_speak() {
+  if (!Comm::started() && launch_rank() != 0) std::this_thread::sleep_for(std::chrono::milliseconds(500));
+}
+
+// CLI11 only says that a verb is required; name the one that was probably meant.
+int usage_error(const CLI::App& root, const CLI::ParseError& e, int argc, char** argv) {
+  if (e.get_exit_code() == 0) {  // --help, --version
+    if (launch_rank() == 0) root.exit(e);
+    return 0;
+  }
+  if (launch_rank() == 0) {
+    std::vector<std::string> verbs;
+    for (const CLI::App* verb : root.get_subcommands({})) verbs.push_back(verb->get_name());
+    const std::string first = argc > 1 ? argv[1] : "";
+    const bool unknown = !first.empty() && first[0] != '-' && std::find(verbs.begin(), verbs.end(), first) == verbs.end();
+    const std::string near = unknown ? study::nearest(first, verbs) : "";
+    print_error(Error(Exit::usage, unknown ? fmt::format("unknown verb '{}'", first) : e.what(), "",
+                      !near.empty()                     ? fmt::format("reel {}", near)
+                      : unknown || first.empty() || first[0] == '-' ? "reel --help"
+                                                        : fmt::format("reel {} --help", first)),
+                "");
+  }
+  let_rank_0_speak();
+  return static_cast<int>(Exit::usage);
 }
 
 // Every rank ends here. When all of them failed alike, rank 0 speaks and all leave in order with that code; a rank that
@@ -34,6 +69,7 @@ int fail(const Error& e) {
     Comm::abort(code);
   }
   if ((Comm::started() ? Comm::world().rank() : launch_rank()) == 0) print_error(e, "");
+  let_rank_0_speak();
   return code;
 }
 
@@ -95,9 +131,7 @@ int main(int argc, char** argv) {
     root.parse(argc, argv);
     code = global().exit;
   } catch (const CLI::ParseError& e) {
-    // CLI11's own codes are 100 and up; ours are documented in README.
-    if (launch_rank() == 0) root.exit(e);
-    code = e.get_exit_code() == 0 ? 0 : static_cast<int>(Exit::usage);
+    code = usage_error(root, e, argc, argv);  // CLI11's own codes are 100 and up; ours are documented in README
   } catch (const Error& e) {
     code = fail(e);
   } catch (const std::bad_alloc&) {
