@@ -1,5 +1,6 @@
 #include "kernels/exact_math.hpp"
 
+#include <array>
 #include <bit>
 #include <cmath>
 
@@ -10,14 +11,21 @@ namespace {
 constexpr double round_shift = 6755399441055744.0;
 constexpr double ln2_high = 0x1.62e42fee00000p-1, ln2_low = 0x1.a39ef35793c76p-33;
 
-// sum of x^n / n!, n = first..last, divided by x^first: Horner from the smallest term.
-double factorial_series(double x, int first, int last) {
-  double sum = 0.0;
-  for (int n = last; n >= first; --n) {
-    double factorial = 1.0;
-    for (int i = 2; i <= n; ++i) factorial *= i;  // exact up to 18!
-    sum = std::fma(sum, x, 1.0 / factorial);
+// 1 / n!; the factorials are exact up to 18!.
+constexpr auto inverse_factorial = [] {
+  std::array<double, 19> table{};
+  double factorial = 1.0;
+  for (int n = 0; n < 19; ++n) {
+    if (n > 1) factorial *= n;
+    table[static_cast<std::size_t>(n)] = 1.0 / factorial;
   }
+  return table;
+}();
+
+// sum of z^i / (first + i step)!, up to the term 1 / last!: Horner from the smallest.
+double factorial_series(double z, std::size_t first, std::size_t last, std::size_t step = 1) {
+  double sum = 0.0;
+  for (std::size_t n = last; n >= first; n -= step) sum = std::fma(sum, z, inverse_factorial[n]);
   return sum;
 }
 
@@ -60,20 +68,12 @@ double log(double x) {
 
 SinCos sincos(double x) {
   const double n = std::fma(x, 0.63661977236758134, round_shift) - round_shift;
+  // pi/2 in three pieces: near its multiples up to 1e5 all digits of the first and many of the second cancel.
   double r = std::fma(-n, 0x1.921fb54442d18p+0, x);
   r = std::fma(-n, 0x1.1a62633145c07p-54, r);
+  r = std::fma(-n, -0x1.f1976b7ed8fbcp-110, r);
   const double z = r * r;
-  double s = 0.0, c = 0.0, factorial;
-  for (int i = 17; i >= 3; i -= 2) {
-    factorial = 1.0;
-    for (int j = 2; j <= i; ++j) factorial *= j;
-    s = std::fma(s, -z, 1.0 / factorial);
-  }
-  for (int i = 18; i >= 4; i -= 2) {
-    factorial = 1.0;
-    for (int j = 2; j <= i; ++j) factorial *= j;
-    c = std::fma(c, -z, 1.0 / factorial);
-  }
+  const double s = factorial_series(-z, 3, 17, 2), c = factorial_series(-z, 4, 18, 2);
   const double sine = std::fma(-r * z, s, r);
   const double cosine = std::fma(z * z, c, 1.0 - 0.5 * z);
   switch (static_cast<std::int64_t>(n) & 3) {

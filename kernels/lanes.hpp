@@ -195,7 +195,7 @@ REEL_INLINE float max_lanes(const F32x16& a) {
   return t[0];
 }
 
-/// e^x. Max error 2 ULP on [-87.3, 88.3]; exactly 0 below (also for -inf); capped at e^88.3 above.
+/// e^x. Max error 1.26 ULP on [-87.3, 88.3] (every float tried); exactly 0 below, for -inf and for NaN; e^88.3 above.
 /// Cody-Waite reduction x = n ln2 + r with |r| <= ln2/2, then a degree-6 polynomial (Cephes expf coefficients).
 REEL_INLINE F32x16 exp(const F32x16& x) {
 #if defined(REEL_NEGATIVE_LIBM)  // negative control of the bits matrix: the C library's exp must change the digest
@@ -225,16 +225,20 @@ REEL_INLINE F32x16 exp(const F32x16& x) {
 #endif
 }
 
-/// x / (1 + e^-x)
+/// x / (1 + e^-x). Max error 3.10 ULP on [-88.3, inf]; -4e-37 below. NaN stays NaN.
 REEL_INLINE F32x16 silu(const F32x16& x) {
   const F32x16 one = F32x16::set(1.0f);
-  return x / (one + exp(F32x16::set(0.0f) - x));
+  const F32x16 bounded = max(F32x16::set(-88.3f), x);  // beyond, exp is capped and would let the quotient grow with x
+  return bounded / (one + exp(F32x16::set(0.0f) - bounded));
 }
 
 /// 0.5 x (1 + tanh(u)), u = sqrt(2/pi) (x + 0.044715 x^3), as x / (1 + e^-2u): the same value without cancellation.
+/// Max error 2.57 ULP on [-1, inf]; relative error (4 + 6|2u|) 2^-24 on [-10, -1], because e^-2u multiplies the
+/// roundings of u; -1.2e-37 below. NaN stays NaN.
 REEL_INLINE F32x16 gelu_tanh(const F32x16& x) {
-  const F32x16 cubic = fma(x * x * x, F32x16::set(0.044715f), x);
-  return x / (F32x16::set(1.0f) + exp(cubic * F32x16::set(-1.5957691216057308f)));
+  const F32x16 bounded = max(F32x16::set(-10.0f), x);
+  const F32x16 cubic = fma(bounded * bounded * bounded, F32x16::set(0.044715f), bounded);
+  return bounded / (F32x16::set(1.0f) + exp(cubic * F32x16::set(-1.5957691216057308f)));
 }
 
 }  // namespace reel::kernels::REEL_ISA
