@@ -66,7 +66,7 @@ struct Table {
   void (*gated_add)(const float* y, const float* gate, std::int64_t n, float* x);
   /// y = activation(x). May run in place.
   void (*activate)(const float* x, std::int64_t n, Activation activation, float* y);
-  /// x *= 1 / sum of the row: finishes attention. out[n] = x[n] / sum.
+  /// out[i] = x[i] / divisor: finishes an attention row with its sum of exponentials.
   void (*divide)(const float* x, std::int64_t n, float divisor, float* out);
 };
 

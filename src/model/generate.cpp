@@ -21,6 +21,12 @@ void expect_finite(const Tensor& t, int step, const char* branch) {
                   "check the weights with: reel verify; a guidance_scale far above 10 can also do this");
 }
 
+void expect_enough_tokens(const Team& team, int64_t num_tokens) {
+  if (num_tokens < team.branch.size())
+    throw Error(Exit::launch, fmt::format("{} ranks for {} tokens: some would have none", team.branch.size(), num_tokens),
+                "run.ranks", fmt::format("start at most {} ranks", num_tokens * team.guidance_groups));
+}
+
 // Copies latent frames [from.begin, from.end) of `source` [C, T, h, w] to frames [at, ...) of `target`.
 void copy_frames(const Tensor& source, Interval from, Tensor& target, int64_t at) {
   const int64_t area = source.dim(2) * source.dim(3);
@@ -79,9 +85,7 @@ Tensor denoise(const Team& team, const Transformer& transformer, const Scheduler
   Scheduler scheduler(config, sampling.num_steps);
   const TransformerConfig& c = transformer.config();
   const int64_t num_tokens = transformer.num_tokens(noise.shape());
-  if (num_tokens < team.branch.size())
-    throw Error(Exit::launch, fmt::format("{} ranks for {} tokens: some would have none", team.branch.size(), num_tokens),
-                "run.ranks", fmt::format("start at most {} ranks", num_tokens * team.guidance_groups));
+  expect_enough_tokens(team, num_tokens);
   const int64_t num_clean = clean.empty() ? 0 : clean.dim(1);
   REEL_CHECK(num_clean < noise.dim(1) && num_clean % c.patch_t == 0, "{} clean frames of {}", num_clean, noise.dim(1));
   const int64_t clean_tokens = num_clean / c.patch_t * (noise.dim(2) / c.patch_h) * (noise.dim(3) / c.patch_w);
@@ -180,6 +184,9 @@ Rendered render(const Pipeline& pipeline, const Team& team, const Shot& shot, co
                                   pipeline.trained_latent_frames())
                     : "this model cannot start from given frames",
                 "shot", "use a model whose model_index.json has expand_timesteps true, or a shorter shot without first frames");
+
+  for (const Segment& segment : segments)
+    expect_enough_tokens(team, (segment.end - segment.begin) / t.patch_t * (shape[2] / t.patch_h) * (shape[3] / t.patch_w));
 
   const Features features = encode_prompts(pipeline, team, shot.prompts, guided(sampling), observer);
   observer.begin("load", 2);

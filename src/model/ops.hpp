@@ -1,9 +1,10 @@
 #pragma once
 // The model's operations on whole arrays: kernels spread over threads. No operation here sums across threads.
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
-#include "core/partition.hpp"
+#include "core/parallel.hpp"
 #include "core/tensor.hpp"
 #include "kernels/kernels.hpp"
 #include "model/weights.hpp"
@@ -49,18 +50,11 @@ void attend(const PackedHead& head, const float* q, std::int64_t q_stride, std::
 
 /// Calls body(row) for every row, in slices over threads.
 template <class Body>
-void for_rows(std::int64_t rows, Body body);
-
-}  // namespace reel::model
-
-#include "core/parallel.hpp"
-
-namespace reel::model {
-template <class Body>
 void for_rows(std::int64_t rows, Body body) {
-  constexpr std::int64_t grain = 32;
+  constexpr std::int64_t grain = 32;  // rows are cheap: a task takes several
   parallel_for((rows + grain - 1) / grain, [&](std::int64_t chunk) {
     for (std::int64_t i = chunk * grain; i < std::min(rows, (chunk + 1) * grain); ++i) body(i);
   });
 }
+
 }  // namespace reel::model

@@ -9,12 +9,19 @@
 
 namespace reel::study {
 
+void Recorder::log(const char* type, const std::string& key, double value) {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  events_.push_back(fmt::format(R"({{"namespace": "reel", "time_ms": {}, "event_type": "{}", "key": "{}", "value": {}}})",
+                                std::chrono::duration_cast<std::chrono::milliseconds>(now).count(), type, key, value));
+}
+
 void Recorder::begin(const std::string& phase, std::int64_t num_steps) {
   phases_.push_back({});
   phases_.back().name = phase;
   phases_.back().num_steps = num_steps;
   comm_begin_s_ = Comm::seconds();
   sent_begin_ = Comm::bytes_sent();
+  log("INTERVAL_START", phase, static_cast<double>(num_steps));
   phase_begin_ = step_begin_ = Clock::now();
   if (listener_) listener_(phases_.back(), false);
 }
@@ -24,7 +31,8 @@ void Recorder::step(double flops) {
   const auto now = Clock::now();
   phase.step_s.push_back(std::chrono::duration<double>(now - step_begin_).count());
   phase.flops += flops;
-  step_begin_ = now;
+  log("POINT_IN_TIME", phase.name + "_step", static_cast<double>(phase.step_s.size()));
+  step_begin_ = Clock::now();
   if (listener_) listener_(phase, false);
 }
 
@@ -33,6 +41,7 @@ void Recorder::end() {
   phase.wall_s = std::chrono::duration<double>(Clock::now() - phase_begin_).count();
   phase.comm_s = Comm::seconds() - comm_begin_s_;
   phase.sent_bytes = Comm::bytes_sent() - sent_begin_;
+  log("INTERVAL_END", phase.name, phase.wall_s);
   if (listener_) listener_(phase, true);
 }
 
@@ -77,6 +86,8 @@ void Recorder::write(const Comm& world, double peak_flops, io::Record& record) c
   add("mem_peak", "byte", "largest resident memory, shared weights counted on every rank", {ranks}, {"rank"}, column(0));
   add("peak_rate", "s-1", "measured floating-point peak, operations per second, all threads of the rank", {ranks}, {"rank"}, column(1));
   add("threads", "1", "threads", {ranks}, {"rank"}, column(2));
+  record.datasets.push_back({"/log/events", "", "what happened when, one JSON object each", {static_cast<std::int64_t>(events_.size())},
+                             {"event"}, events_, {}});
   if (!steps.empty())
     add("step_wall", "s", "wall time of each denoising step on rank 0", {static_cast<std::int64_t>(steps.size())}, {"step"}, steps);
 }

@@ -34,13 +34,15 @@ class Recorder : public model::Observer {
 
   const std::vector<Phase>& phases() const noexcept { return phases_; }
 
-  /// Adds /measured to the record: every rank's phases meet on rank 0. Collective; `peak_flops` is this rank's
+  /// Adds /measured and /log/events (this rank's, one JSON object a line, keys as MLPerf's logs) to the record: every rank's phases meet on rank 0. Collective; `peak_flops` is this rank's
   /// measured peak [flop/s] over all its threads.
   void write(const Comm& world, double peak_flops, io::Record& record) const;
 
  private:
   using Clock = std::chrono::steady_clock;
   std::vector<Phase> phases_;
+  void log(const char* type, const std::string& key, double value);
+  std::vector<std::string> events_;
   Clock::time_point phase_begin_, step_begin_;
   double comm_begin_s_ = 0;
   std::uint64_t sent_begin_ = 0;
