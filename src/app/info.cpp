@@ -32,7 +32,9 @@ std::string value_text(const io::Attribute& value) {
 }
 ordered_json to_json(const io::Attributes& attributes) {
   ordered_json object = ordered_json::object();
-  for (const auto& [name, value] : attributes) std::visit([&](const auto& v) { object[name] = v; }, value);
+  for (const auto& attribute : attributes) {  // clang 14 cannot capture a structured binding
+    std::visit([&](const auto& v) { object[attribute.first] = v; }, attribute.second);
+  }
   return object;
 }
 
