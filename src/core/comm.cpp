@@ -37,8 +37,11 @@ void check(int code, const char* call) {
               "check the launch with: reel doctor");
 }
 
-// MPI counts are int, so a message above this travels in several pieces.
-constexpr std::size_t max_piece = std::size_t{1} << 30;
+// MPI counts are int, so a message above this travels in several pieces. Tests make it small.
+#if !defined(REEL_MAX_PIECE)
+#define REEL_MAX_PIECE (std::size_t{1} << 30)
+#endif
+constexpr std::size_t max_piece = REEL_MAX_PIECE;
 
 int env_int(const char* name) {
   const char* text = std::getenv(name);
@@ -234,6 +237,8 @@ void Comm::agree(const std::exception_ptr& failure) const {
       hint = "use more nodes or fewer ranks per node; reel plan shows what is needed";
     } catch (const std::exception& e) {
       what = e.what();
+    } catch (...) {  // the other ranks wait for an answer
+      what = "unknown exception";
     }
   }
   const int root = static_cast<int>(first - failed.begin());

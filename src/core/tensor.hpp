@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <initializer_list>
 #include <new>
-#include <numeric>
 #include <string>
 #include <vector>
 
@@ -33,15 +32,21 @@ struct AlignedAllocator {
 using FloatBuffer = std::vector<float, AlignedAllocator<float>>;
 using Shape = std::vector<std::int64_t>;
 
-inline std::int64_t num_elements(const Shape& shape) {
-  return std::accumulate(shape.begin(), shape.end(), std::int64_t{1}, std::multiplies<>());
-}
-
 /// "[16, 9, 8, 8]"
 inline std::string to_string(const Shape& shape) {
   std::string s = "[";
   for (std::size_t i = 0; i < shape.size(); ++i) s += (i ? ", " : "") + std::to_string(shape[i]);
   return s + "]";
+}
+
+/// Product of the sizes, 1 for no axes. Throws Error (bug) for a negative size or a product above 2^63 - 1.
+inline std::int64_t num_elements(const Shape& shape) {
+  std::int64_t product = 1;
+  for (const std::int64_t size : shape) {
+    const bool fits = size >= 0 && !__builtin_mul_overflow(product, size, &product);
+    REEL_CHECK(fits, "no array has the shape {}", to_string(shape));
+  }
+  return product;
 }
 
 /// Owning row-major tensor of f32. Elements are uninitialised unless `zeros` made it.
