@@ -1,9 +1,13 @@
 #include "core/comm.hpp"
 
 #define OMPI_SKIP_MPICXX 1  // the C interface is all we use
+#include <fcntl.h>
 #include <mpi.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
@@ -285,38 +289,65 @@ void Comm::abort(int code) {
   std::_Exit(code);
 }
 
+namespace {
+
+// A file in shared memory: rank 0 of a node makes it, the others map it, and its name is gone once all have it.
+class SharedFile {
+ public:
+  ~SharedFile() {
+    if (descriptor_ >= 0) close(descriptor_);
+    if (mine_) shm_unlink(name.c_str());
+  }
+  void create(std::size_t bytes) {
+    descriptor_ = shm_open(name.c_str(), O_CREAT | O_EXCL | O_RDWR, 0600);
+    mine_ = descriptor_ >= 0;
+    // Takes the room now: without it a full /dev/shm is a bus error at the first write.
+    int code = mine_ ? EINTR : errno;
+    while (code == EINTR) code = posix_fallocate(descriptor_, 0, static_cast<off_t>(bytes));
+    if (code != 0) fail(bytes, code);
+  }
+  std::shared_ptr<void> map(std::size_t bytes) {
+    if (!mine_) descriptor_ = shm_open(name.c_str(), O_RDWR, 0);
+    void* p = descriptor_ < 0 ? MAP_FAILED : mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor_, 0);
+    if (p == MAP_FAILED) fail(bytes, errno);
+    return {p, [bytes](void* address) { munmap(address, bytes); }};
+  }
+  std::string name;
+
+ private:
+  [[noreturn]] static void fail(std::size_t bytes, int code) {
+    throw Error(Exit::resources,
+                fmt::format("{:.1f} GB of shared memory for the weights: {}", static_cast<double>(bytes) * 1e-9,
+                            std::strerror(code)),
+                "/dev/shm", "use a node with more memory, a larger /dev/shm, or one rank per node");
+  }
+  int descriptor_ = -1;
+  bool mine_ = false;
+};
+
+}  // namespace
+
 SharedFloats::SharedFloats(const Comm& node, std::int64_t count) {
-  const auto bytes = static_cast<std::size_t>(count) * sizeof(float);
+  // Room for at least one line, so that an empty set of weights still has an address.
+  const std::size_t bytes = (static_cast<std::size_t>(count) * sizeof(float) + 64) / 64 * 64;
   if (node.size() == 1) {
-    void* p = nullptr;
-    // Room for at least one line, so that an empty set of weights still has an address.
     node.together([&] {
-      p = std::aligned_alloc(64, (bytes + 64) / 64 * 64);
-      if (!p)
+      owner_ = std::shared_ptr<void>(std::aligned_alloc(64, bytes), std::free);
+      if (!owner_)
         throw Error(Exit::resources, fmt::format("{:.1f} GB for the weights are not available", static_cast<double>(bytes) * 1e-9),
                     "memory", "use a node with more memory");
     });
-    owner_ = std::shared_ptr<void>(p, std::free);
-    data_ = static_cast<float*>(p);
-    return;
+  } else {
+    // Not MPI's shared window: where that does not fit, one rank gets an error and the others wait for ever.
+    SharedFile file;
+    const auto now = std::chrono::system_clock::now().time_since_epoch().count();
+    file.name = node.broadcast(fmt::format("/reel.{}.{}", getpid(), now), 0);
+    node.together([&] {
+      if (node.rank() == 0) file.create(bytes);
+    });
+    node.together([&] { owner_ = file.map(bytes); });
   }
-  struct Window {
-    MPI_Win win = MPI_WIN_NULL;
-    ~Window() {
-      int finalized = 0;
-      if (win != MPI_WIN_NULL && MPI_Finalized(&finalized) == MPI_SUCCESS && !finalized) MPI_Win_free(&win);
-    }
-  };
-  auto window = std::make_shared<Window>();
-  const MPI_Aint mine = node.rank() == 0 ? static_cast<MPI_Aint>(bytes + 64) : 0;
-  void* base = nullptr;
-  check(MPI_Win_allocate_shared(mine, 1, MPI_INFO_NULL, node.impl_->comm, &base, &window->win), "MPI_Win_allocate_shared");
-  MPI_Aint size = 0;
-  int unit = 0;
-  check(MPI_Win_shared_query(window->win, 0, &size, &unit, &base), "MPI_Win_shared_query");
-  const auto address = reinterpret_cast<std::uintptr_t>(base);
-  data_ = reinterpret_cast<float*>((address + 63) / 64 * 64);
-  owner_ = std::shared_ptr<void>(window, window.get());
+  data_ = static_cast<float*>(owner_.get());
 }
 
 }  // namespace reel

@@ -82,7 +82,6 @@ class Comm {
 
 
  private:
-  friend class SharedFloats;
   struct Impl;
   explicit Comm(std::shared_ptr<Impl> impl);
   std::shared_ptr<Impl> impl_;
