@@ -19,7 +19,6 @@ def main() -> None:
 
         text_encoder = models.build_text_encoder(400).eval()
         transformer = models.build_transformer().eval()
-        torch.nn.init.normal_(transformer.proj_out.weight, std=0.05)
         ids = torch.randint(4, 400, (3, 20))
         lengths = torch.tensor([20, 1, 7])
         ids[torch.arange(20)[None] >= lengths[:, None]] = 0

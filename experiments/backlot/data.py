@@ -76,7 +76,7 @@ def write_shard(folder: Path, index: int, latents: Tensor, batch: list[Clip]) ->
     """Writes one shard so that a reader never sees half a file."""
     folder.mkdir(parents=True, exist_ok=True)
     captions = [clip.caption for clip in batch]
-    temporary = folder / f".shard-{index:06d}"
+    temporary = folder / f"shard-{index:06d}.tmp"
     torch.save({"latents": latents.half(), "captions": captions, "seeds": [clip.seed for clip in batch]}, temporary)
     temporary.rename(folder / f"shard-{index:06d}.pt")
 
@@ -87,8 +87,8 @@ class LatentPool:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.names: set[str] = set()
-        self.latents: list[Tensor] = []
-        self.captions: list[str] = []
+        self.clips: list[tuple[Tensor, str]] = []  # latents [C, T, h, w] and caption
+        self.long_enough: dict[int, list[int]] = {}  # length -> clips with at least so many latent frames
 
     def refresh(self) -> int:
         """Reads new shards; returns the number of clips."""
@@ -96,9 +96,9 @@ class LatentPool:
             if path.name not in self.names:
                 shard = torch.load(path)
                 self.names.add(path.name)
-                self.latents += list(shard["latents"])
-                self.captions += shard["captions"]
-        return len(self.latents)
+                self.clips += zip(shard["latents"], shard["captions"], strict=True)
+                self.long_enough.clear()
+        return len(self.clips)
 
     def windows(self, batch: int, length: int, rng: random.Random) -> tuple[Tensor, list[str], Tensor]:
         """Windows [B, C, length, h, w], their captions, and how many leading latent frames are clean [B].
@@ -106,14 +106,15 @@ class LatentPool:
         A window from the start of a shot has 0 to 3 clean frames, mostly none. A window from the middle always has
         some, so that a long shot can be continued, and so that no text-to-video sample starts in the middle.
         """
+        if length not in self.long_enough:
+            self.long_enough[length] = [i for i, (x, _) in enumerate(self.clips) if x.shape[1] >= length]
         latents, captions, clean = [], [], []
         for _ in range(batch):
-            i = rng.randrange(len(self.latents))
-            offset = 0 if rng.random() < 0.6 else rng.randint(1, self.latents[i].shape[1] - length)
-            latents.append(self.latents[i][:, offset : offset + length])
-            captions.append(self.captions[i])
-            if offset == 0:
-                clean.append(rng.choices((0, 1, 2, 3), (0.55, 0.15, 0.2, 0.1))[0])
-            else:
-                clean.append(rng.choices((1, 2, 3, 4), (0.2, 0.3, 0.3, 0.2))[0])
+            x, caption = self.clips[rng.choice(self.long_enough[length])]
+            spare = x.shape[1] - length
+            offset = rng.randint(1, spare) if length > 1 and spare > 0 and rng.random() < 0.4 else 0
+            num_clean = rng.choices((0, 1, 2, 3, 4), (0.5, 0.15, 0.22, 0.13, 0) if offset == 0 else (0, 1, 2, 2, 1))[0]
+            latents.append(x[:, offset : offset + length])
+            captions.append(caption)
+            clean.append(min(num_clean, length - 1))
         return torch.stack(latents).float(), captions, torch.tensor(clean)

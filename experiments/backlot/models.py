@@ -83,7 +83,7 @@ def build_text_encoder(vocab_size: int) -> UMT5EncoderModel:
 
 
 def build_transformer() -> WanTransformer3DModel:
-    """Six blocks, six heads of 32. Initialised as Wan does: xavier everywhere, a zero head."""
+    """Six blocks, six heads of 32."""
     model = WanTransformer3DModel(
         patch_size=(1, 2, 2),
         num_attention_heads=6,
@@ -106,8 +106,14 @@ def build_transformer() -> WanTransformer3DModel:
     embedder = model.condition_embedder
     for linear in (embedder.time_embedder.linear_1, embedder.time_embedder.linear_2, embedder.time_proj):
         torch.nn.init.normal_(linear.weight, std=0.02)
-    torch.nn.init.xavier_uniform_(model.patch_embedding.weight.flatten(1))
-    torch.nn.init.zeros_(model.proj_out.weight)
+    # The head starts as the inverse of the patch embedding: noise in, noise out, which is most of a velocity.
+    width, inputs = model.patch_embedding.weight.flatten(1).shape
+    basis = torch.nn.init.orthogonal_(torch.empty(width, inputs))
+    with torch.no_grad():
+        model.patch_embedding.weight.copy_(basis.view_as(model.patch_embedding.weight))
+        torch.nn.init.zeros_(model.patch_embedding.bias)
+        head = basis.view(width, LATENT_CHANNELS, 2, 2).permute(2, 3, 1, 0)  # (ih, iw, c) in the head's rows
+        model.proj_out.weight.copy_(head.reshape(inputs, width) * math.sqrt(inputs / width))
     return model
 
 
@@ -172,13 +178,18 @@ def train_tokenizer(captions: list[str], folder: Path, vocab_size: int = 384) ->
 def _causal(x: Tensor, conv: torch.nn.Conv3d) -> Tensor:
     """A causal convolution on its whole stream: zero frames in front, none behind."""
     kt, kh, kw = conv.kernel_size
+    if kt > 1 and x.shape[2] == 1:  # a still: the other taps would only meet zeros
+        y = F.conv2d(x[:, :, 0], conv.weight[:, :, -1], conv.bias, padding=(kh // 2, kw // 2))
+        return y.unsqueeze(2)
     if kt > 1:
         x = F.pad(x, (0, 0, 0, 0, kt - 1, 0))
     return F.conv3d(x, conv.weight, conv.bias, padding=(0, kh // 2, kw // 2))
 
 
 def _norm(x: Tensor, norm: torch.nn.Module) -> Tensor:
-    return F.normalize(x, dim=1) * (norm.scale * norm.gamma.view(1, -1, 1, 1, 1))
+    length = torch.linalg.vector_norm(x, dim=1, keepdim=True).clamp_min(1e-12)
+    gamma = norm.gamma.view(1, -1, 1, 1, 1).to(x.dtype)  # products of mixed types are slow
+    return x * (norm.scale / length) * gamma
 
 
 def _residual(x: Tensor, block: torch.nn.Module) -> Tensor:
@@ -217,6 +228,20 @@ def _up(x: Tensor, layer: torch.nn.Module) -> Tensor:
         rest = rest.unflatten(1, (2, c)).permute(0, 2, 3, 1, 4, 5).reshape(b, c, 2 * (t - 1), h, w)
         x = torch.cat([x[:, :, :1], rest], dim=2)
     return _per_frame(x, layer.resample)
+
+
+@torch.no_grad()
+def inflate(vae: AutoencoderKLWan) -> None:
+    """Makes a VAE that was trained on stills treat a film as stills: the last of every four, shown four times."""
+    for name, module in vae.named_modules():
+        if isinstance(module, torch.nn.Conv3d) and module.kernel_size[0] == 3:
+            module.weight[:, :, :-1] = 0
+            if name.endswith("time_conv"):
+                module.weight.zero_()
+                module.bias.zero_()
+                for i in range(module.out_channels):
+                    # Down: the last of the three frames it sees. Up: the frame itself, for the even and the odd one.
+                    module.weight[i, i % module.in_channels, -1] = 1
 
 
 def encode(vae: AutoencoderKLWan, video: Tensor) -> tuple[Tensor, Tensor]:

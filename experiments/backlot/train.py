@@ -1,7 +1,8 @@
 """Trains the reference pipeline in stages. Every stage resumes from `--run` where it was stopped.
 
   python train.py tokenizer --run RUN --reel build/release/reel
-  python train.py vae       --run RUN --reel build/release/reel --minutes 35
+  python train.py stills    --run RUN --reel build/release/reel --minutes 15
+  python train.py vae       --run RUN --reel build/release/reel --minutes 15
   python train.py latents   --run RUN --reel build/release/reel          (beside the next stage, at low priority)
   python train.py dit       --run RUN --minutes 60
   python train.py decoder   --run RUN --reel build/release/reel --minutes 20
@@ -206,27 +207,52 @@ def vae_loss(vae: nn.Module, video: Tensor, encoder_frozen: bool = False) -> tup
     return pixels + 0.5 * edges + 1e-4 * kl, f"{video.shape[2]} frames psnr {psnr.mean():.1f} worst {psnr.min():.1f} kl {kl.item():.2f}"
 
 
-def train_vae(args: argparse.Namespace) -> None:
-    """The VAE, on short crops of fresh clips."""
+def train_stills(args: argparse.Namespace) -> None:
+    """The VAE on single frames: most of what it must learn is in them, and they cost a fifteenth of a short clip."""
     vae = models.build_vae()
-    training = Training(args.run / "vae.pt", {"vae": vae}, args.lr or 1.5e-3, 0.99, args.minutes, args.threads)
+    training = Training(args.run / "stills.pt", {"vae": vae}, args.lr or 2e-3, 0.995, args.minutes, args.threads)
+    rng = random.Random(training.step)
+    stream = data.clips(args.reel, training.next_seed, data.HELD_OUT - training.next_seed, frames=24)
+
+    def one_step() -> tuple[Tensor, str]:
+        frames = []
+        for _ in range(16):
+            clip = next(stream)
+            training.next_seed = clip.seed + 1
+            frames += [data.to_video(clip.frames[[f]]) for f in rng.sample(range(24), 2)]
+        return vae_loss(vae, torch.stack(frames).to(DEVICE))
+
+    training.loop(one_step)
+
+
+def train_vae(args: argparse.Namespace) -> None:
+    """The VAE on short crops of fresh clips, from what the stills taught it."""
+    vae = models.build_vae()
+    if not (args.run / "vae.pt").exists():
+        Training(args.run / "stills.pt", {"vae": vae}, 1.0, 1.0, 1.0).load_average()
+        models.inflate(vae)
+    training = Training(args.run / "vae.pt", {"vae": vae}, args.lr or 1e-3, 0.99, args.minutes, args.threads)
     rng = random.Random(training.step)
     stream = data.clips(args.reel, training.next_seed, data.HELD_OUT - training.next_seed)
 
     def one_step() -> tuple[Tensor, str]:
         # Small batches: many steps count for more here than smooth ones. The long crops teach the causal layers a
         # full history.
-        frames, batch = rng.choices(((5, 4), (9, 3), (17, 2)), (0.5, 0.3, 0.2))[0]
-        crops = []
-        for _ in range(batch):
-            clip = next(stream)
-            training.next_seed = clip.seed + 1
-            # The first frames of a shot, where the fast action is, as often as all others together.
-            start = 0 if rng.random() < 0.2 else rng.randint(0, data.CLIP_FRAMES - frames)
-            crops.append(data.to_video(clip.frames[start : start + frames]))
-        return vae_loss(vae, torch.stack(crops).to(DEVICE))
+        frames, batch = rng.choices(((5, 4), (9, 3), (17, 2), (33, 1)), (0.4, 0.3, 0.2, 0.1))[0]
+        return vae_loss(vae, random_crops(stream, training, rng, frames, batch))
 
     training.loop(one_step)
+
+
+def random_crops(stream: Any, training: Training, rng: random.Random, frames: int, batch: int) -> Tensor:
+    """`batch` crops of `frames` frames from the next clips, [B, 3, F, H, W]; one in five from the start of the shot."""
+    crops = []
+    for _ in range(batch):
+        clip = next(stream)
+        training.next_seed = clip.seed + 1
+        start = 0 if rng.random() < 0.2 else rng.randint(0, data.CLIP_FRAMES - frames)
+        crops.append(data.to_video(clip.frames[start : start + frames]))
+    return torch.stack(crops).to(DEVICE)
 
 
 def train_decoder(args: argparse.Namespace) -> None:
@@ -241,13 +267,7 @@ def train_decoder(args: argparse.Namespace) -> None:
 
     def one_step() -> tuple[Tensor, str]:
         frames, batch = rng.choices(((9, 4), (17, 2), (33, 1)), (0.5, 0.3, 0.2))[0]
-        crops = []
-        for _ in range(batch):
-            clip = next(stream)
-            training.next_seed = clip.seed + 1
-            start = 0 if rng.random() < 0.2 else rng.randint(0, data.CLIP_FRAMES - frames)
-            crops.append(data.to_video(clip.frames[start : start + frames]))
-        return vae_loss(vae, torch.stack(crops).to(DEVICE), encoder_frozen=True)
+        return vae_loss(vae, random_crops(stream, training, rng, frames, batch), encoder_frozen=True)
 
     training.loop(one_step)
 
@@ -270,18 +290,20 @@ def produce_latents(args: argparse.Namespace) -> None:
     folder, batch = args.run / "latents", 16
     index = len(list(folder.glob("shard-*.pt")))
     stream = data.clips(args.reel, index * batch, data.HELD_OUT - index * batch)
+    # Short clips are cheap and show as many scenes; long ones are for windows from the middle of a shot.
+    lengths = (9, 33, 9, 65, 9, 33)
 
-    def encode_next() -> tuple[Tensor, list[data.Clip]]:
+    def encode_next(frames: int) -> tuple[Tensor, list[data.Clip]]:
         batch_clips = [next(stream) for _ in range(batch)]
-        video = torch.stack([data.to_video(clip.frames) for clip in batch_clips]).to(DEVICE)
+        video = torch.stack([data.to_video(clip.frames[:frames]) for clip in batch_clips]).to(DEVICE)
         with torch.no_grad(), torch.autocast(DEVICE.type, torch.bfloat16):
             return models.encode(vae, video)[0].float().cpu(), batch_clips
 
     waiting = []
     if not (args.run / "latents.json").exists():
-        waiting = [encode_next() for _ in range(16)]
-        latents = torch.cat([mean for mean, _ in waiting])
-        mean, std = latents.mean(dim=(0, 2, 3, 4)), latents.std(dim=(0, 2, 3, 4))
+        waiting = [encode_next(lengths[i % len(lengths)]) for i in range(12)]
+        latents = torch.cat([mean.transpose(1, 2).flatten(0, 1) for mean, _ in waiting])
+        mean, std = latents.mean(dim=(0, 2, 3)), latents.std(dim=(0, 2, 3))
         print("latent mean", mean, "std", std)
         # A channel that the VAE does not use must not be blown up to unit variance.
         std = std.clamp(min=0.25 * std.median().item())
@@ -291,7 +313,7 @@ def produce_latents(args: argparse.Namespace) -> None:
     mean = torch.tensor(vae.config.latents_mean).view(1, -1, 1, 1, 1)
     std = torch.tensor(vae.config.latents_std).view(1, -1, 1, 1, 1)
     for number in tqdm(range(index, args.shards), initial=index, total=args.shards, mininterval=10):
-        latents, batch_clips = waiting.pop(0) if waiting else encode_next()
+        latents, batch_clips = waiting.pop(0) if waiting else encode_next(lengths[number % len(lengths)])
         data.write_shard(folder, number, (latents - mean) / std, batch_clips)
 
 
@@ -310,24 +332,29 @@ def train_dit(args: argparse.Namespace) -> None:
     tokenizer = T5TokenizerFast.from_pretrained(args.run / "tokenizer")
     transformer, text_encoder = models.build_transformer(), models.build_text_encoder(len(tokenizer))
     modules = {"transformer": transformer, "text_encoder": text_encoder}
-    training = Training(args.run / "dit.pt", modules, args.lr or 1e-3, 0.999, args.minutes, args.threads)
+    training = Training(args.run / "dit.pt", modules, args.lr or 2e-3, 0.995, args.minutes, args.threads)
     pool, rng = data.LatentPool(args.run / "latents"), random.Random(training.step)
     torch.manual_seed(training.step)
 
     def one_step() -> tuple[Tensor, str]:
-        if training.step % 50 == 0 or not pool.latents:
-            while pool.refresh() == 0:
+        if training.step % 50 == 0 or not pool.clips:
+            while pool.refresh() < args.batch:
                 time.sleep(5)
-        latents, captions, num_clean = pool.windows(args.batch, models.WINDOW, rng)
+        # Every step costs the same: many single frames and short windows teach the scenes and the first moves
+        # sooner than few long ones.
+        young = training.seconds < 0.4 * 60 * training.minutes
+        length = rng.choices((1, 3, 5, models.WINDOW), (3, 3, 2, 2) if young else (1, 2, 3, 5))[0]
+        batch = args.batch * models.WINDOW // length
+        latents, captions, num_clean = pool.windows(batch, length, rng)
         latents, num_clean = latents.to(DEVICE), num_clean.to(DEVICE)
         captions = ["" if rng.random() < 0.1 else caption for caption in captions]
         ids, lengths = tokenize(tokenizer, captions)
         # Logit-normal, then shifted as the sampler's grid is: most of the work is where objects are placed.
-        sigma = torch.sigmoid(torch.randn(args.batch, device=DEVICE) * 1.2)
+        sigma = torch.sigmoid(torch.randn(batch, device=DEVICE) * 1.2)
         sigma = 2 * sigma / (1 + sigma)
         noise = torch.randn_like(latents)
         level = sigma.view(-1, 1, 1, 1, 1)
-        frame = torch.arange(models.WINDOW, device=DEVICE).view(1, 1, -1, 1, 1)
+        frame = torch.arange(length, device=DEVICE).view(1, 1, -1, 1, 1)
         noisy = (frame >= num_clean.view(-1, 1, 1, 1, 1)).float()
         mixed = torch.where(noisy > 0, (1 - level) * latents + level * noise, latents)
         with torch.autocast(DEVICE.type, torch.bfloat16):
@@ -336,19 +363,19 @@ def train_dit(args: argparse.Namespace) -> None:
             output = models.velocity(transformer, mixed, 1000 * sigma, num_clean, context, scores)
         error = (output - (noise - latents)).square().mean(dim=(1, 3, 4), keepdim=True)
         loss = (error * noisy).sum() / noisy.sum()
-        return loss, f"clips {len(pool.latents)}"
+        return loss, f"frames {length} clips {len(pool.clips)}"
 
     training.loop(one_step)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", choices=("tokenizer", "vae", "latents", "dit", "decoder"))
+    parser.add_argument("stage", choices=("tokenizer", "stills", "vae", "latents", "dit", "decoder"))
     parser.add_argument("--run", type=Path, required=True, help="folder of the training state")
     parser.add_argument("--reel", default="build/release/reel", help="the program that makes the clips")
     parser.add_argument("--minutes", type=float, default=60, help="length of the stage, all sittings together")
     parser.add_argument("--shards", type=int, default=10_000, help="latent shards of 16 clips to produce at most")
-    parser.add_argument("--batch", type=int, default=16, help="windows per step of the transformer")
+    parser.add_argument("--batch", type=int, default=6, help="full windows per step of the transformer")
     parser.add_argument("--lr", type=float, default=None, help="peak learning rate")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     args = parser.parse_args()
@@ -356,6 +383,7 @@ def main() -> None:
     args.run.mkdir(parents=True, exist_ok=True)
     stages = {
         "tokenizer": train_tokenizer,
+        "stills": train_stills,
         "vae": train_vae,
         "latents": produce_latents,
         "dit": train_dit,
