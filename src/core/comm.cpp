@@ -12,8 +12,10 @@
 #include <cstdlib>
 #include <cstring>
 #include <limits>
+#include <thread>
 
 #include "core/error.hpp"
+#include "core/leftovers.hpp"
 
 namespace reel {
 namespace {
@@ -75,15 +77,17 @@ Comm Comm::world() {
     mpi_started = true;
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
     check(MPI_Comm_dup(MPI_COMM_WORLD, &last_resort), "MPI_Comm_dup");
+    int size = 1;
+    MPI_Comm_size(MPI_COMM_WORLD, &size);
+    const int tasks = std::max(env_int("SLURM_STEP_NUM_TASKS"), env_int("PMI_SIZE"));
+    if (size == 1 && tasks > 1)
+      throw Error(Exit::launch, fmt::format("{} processes started, but each sees an MPI world of 1", tasks),
+                  "SLURM_STEP_NUM_TASKS/PMI_SIZE", "srun --mpi=pmix ...   list: srun --mpi=list   or use mpirun");
   }
   auto impl = std::make_shared<Impl>();
   impl->comm = MPI_COMM_WORLD;
   MPI_Comm_rank(impl->comm, &impl->rank);
   MPI_Comm_size(impl->comm, &impl->size);
-  const int tasks = std::max(env_int("SLURM_STEP_NUM_TASKS"), env_int("PMI_SIZE"));
-  if (impl->size == 1 && tasks > 1)
-    throw Error(Exit::launch, fmt::format("{} processes started, but each sees an MPI world of 1", tasks),
-                "SLURM_STEP_NUM_TASKS/PMI_SIZE", "try: srun --mpi=pmix ...   list: srun --mpi=list   or use mpirun");
   return Comm(std::move(impl));
 }
 
@@ -250,6 +254,14 @@ void Comm::agree(const std::exception_ptr& failure) const {
   what = broadcast(what, root);
   where = broadcast(where, root);
   hint = broadcast(hint, root);
+  if (rank() == root) {  // the error itself may hold more than these texts
+    try {
+      std::rethrow_exception(failure);
+    } catch (const Error&) {
+      throw;
+    } catch (...) {
+    }
+  }
   throw Error(static_cast<Exit>(code), what, where, hint);
 }
 
@@ -265,6 +277,7 @@ bool Comm::all_arrive(double seconds) {
   for (int done = 0; !done;) {
     if (MPI_Test(&request, &done, MPI_STATUS_IGNORE) != MPI_SUCCESS) return false;
     if (!done && std::chrono::steady_clock::now() - begin > std::chrono::duration<double>(seconds)) return false;
+    if (!done) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
   return true;
 }
@@ -297,8 +310,10 @@ class SharedFile {
   ~SharedFile() {
     if (descriptor_ >= 0) close(descriptor_);
     if (mine_) shm_unlink(name.c_str());
+    forget_leftover(path());
   }
   void create(std::size_t bytes) {
+    note_leftover(path());
     descriptor_ = shm_open(name.c_str(), O_CREAT | O_EXCL | O_RDWR, 0600);
     mine_ = descriptor_ >= 0;
     // Takes the room now: without it a full /dev/shm is a bus error at the first write.
@@ -321,6 +336,7 @@ class SharedFile {
                             std::strerror(code)),
                 "/dev/shm", "use a node with more memory, a larger /dev/shm, or one rank per node");
   }
+  std::string path() const { return "/dev/shm" + name; }
   int descriptor_ = -1;
   bool mine_ = false;
 };

@@ -11,6 +11,7 @@
 #include <cstring>
 
 #include "core/error.hpp"
+#include "core/leftovers.hpp"
 
 namespace reel::io {
 namespace {
@@ -33,14 +34,17 @@ void throw_write_error(const fs::path& path, int error_number, std::uint64_t nee
   struct statvfs info {};
   const bool known = statvfs(folder_of(path).c_str(), &info) == 0;
   const std::uint64_t free_bytes = known ? static_cast<std::uint64_t>(info.f_bavail) * info.f_frsize : 0;
-  if (error_number == ENOSPC || error_number == EDQUOT) {
+  if (error_number == ENOSPC || error_number == EDQUOT || error_number == EFBIG) {
     if (needed_bytes > 0) what += fmt::format("; needed {} bytes", needed_bytes);
     if (known) what += fmt::format("; free {} bytes", free_bytes);
-    hint = "free some space or choose another folder, then run the same command again";
+    hint = error_number == EFBIG ? "raise the limit on file sizes (ulimit -f), then run the same command again"
+                                 : "free some space or choose another folder, then run the same command again";
   } else if (error_number == EACCES || error_number == EPERM || error_number == EROFS) {
     hint = "choose a folder that you may write to";
   } else if (error_number == ENOENT || error_number == ENOTDIR) {
     hint = "make the folder first, or choose another one";
+  } else if (error_number == EINVAL || error_number == EISDIR) {
+    hint = "give the name of a file: folders and devices are not written to";
   } else {
     hint = "check the file system, then run the same command again";
   }
@@ -53,13 +57,22 @@ AtomicFile::AtomicFile(fs::path path) : path_(std::move(path)) {
                fmt::format(".{}.{}.{}.{}.tmp", path_.filename().string(), host_name(), getpid(), counter.fetch_add(1));
   std::error_code ignored;
   if (fs::is_directory(path_, ignored)) throw_write_error(path_, EISDIR);
+  // The rename would put a file in the place of /dev/null.
+  if (fs::exists(path_, ignored) && !fs::is_regular_file(path_, ignored)) throw_write_error(path_, EINVAL);
+  note_leftover(temporary_);
   fd_ = ::open(temporary_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-  if (fd_ < 0) throw_write_error(path_, errno);
+  if (fd_ < 0) {
+    const int error_number = errno;
+    forget_leftover(temporary_);
+    throw_write_error(path_, error_number);
+  }
 }
 
 AtomicFile::~AtomicFile() {
   if (fd_ >= 0) ::close(fd_);
-  if (!temporary_.empty()) ::unlink(temporary_.c_str());
+  if (temporary_.empty()) return;
+  ::unlink(temporary_.c_str());
+  forget_leftover(temporary_);
 }
 
 void AtomicFile::write(const void* data, std::size_t num_bytes, std::uint64_t needed_bytes) {
@@ -85,6 +98,7 @@ void AtomicFile::commit() {
   fd_ = -1;
   if (closed != 0) throw_write_error(path_, errno);
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) throw_write_error(path_, errno);
+  forget_leftover(temporary_);
   temporary_.clear();
   const int folder = ::open(folder_of(path_).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (folder < 0) return;  // the rename is done; some file systems do not open folders
