@@ -11,6 +11,9 @@ namespace {
 
 using nlohmann::json;
 
+// A value for a message; not what is nested, which may be deeper than the stack.
+std::string shown(const json& value) { return value.is_structured() ? std::string(value.type_name()) : value.dump(); }
+
 // Reads keys of one config object; a missing or null key keeps the default, a wrong type is an error with the file.
 class Reader {
  public:
@@ -22,7 +25,7 @@ class Reader {
     }
     if (!object_.is_object()) throw Error(Exit::input, "the config is not a JSON object", file, "download the file again");
     if (const auto it = object_.find("_class_name"); it != object_.end() && *it != class_name)
-      throw Error(Exit::input, fmt::format("class {} is not supported here", it->dump()), file,
+      throw Error(Exit::input, fmt::format("class {} is not supported here", shown(*it)), file,
                   fmt::format("Reel expects {}", class_name));
   }
 
@@ -33,7 +36,7 @@ class Reader {
     try {
       value = it->get<T>();
     } catch (const json::exception&) {
-      throw Error(Exit::input, fmt::format("key '{}' has the unusable value {}", key, it->dump()), file_,
+      throw Error(Exit::input, fmt::format("key '{}' has the unusable value {}", key, shown(*it)), file_,
                   "restore the published config.json");
     }
   }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include "model/noise.hpp"
 #include "model/text_encoder.hpp"
@@ -18,7 +19,7 @@ void expect_finite(const Tensor& t, int step, const char* branch) {
     if (!std::isfinite(t[i]))
       throw Error(Exit::nonfinite, fmt::format("the velocity is not finite at element {} of {}", i, to_string(t.shape())),
                   fmt::format("denoising step {}, {}", step + 1, branch),
-                  "check the weights with: reel verify; a guidance_scale far above 10 can also do this");
+                  "compare the weights with their source (reel info --digest); a guidance_scale far above 10 can also do this");
 }
 
 void expect_enough_tokens(const Team& team, int64_t num_tokens) {
@@ -51,6 +52,20 @@ Team Team::make(const Comm& world, Partition partition, int guidance_groups) {
   return team;
 }
 
+Transformer load_transformer(const Pipeline& pipeline, const Team& team) {
+  const auto source = pipeline.weights(Pipeline::Part::transformer, team.world);
+  std::optional<Transformer> transformer;
+  team.world.together([&] { transformer.emplace(pipeline.transformer(), *source, team.node); });
+  return std::move(*transformer);
+}
+
+Vae load_vae(const Pipeline& pipeline, const Team& team) {
+  const auto source = pipeline.weights(Pipeline::Part::vae, team.world);
+  std::optional<Vae> vae;
+  team.world.together([&] { vae.emplace(pipeline.vae(), *source, team.node); });
+  return std::move(*vae);
+}
+
 Features encode_prompts(const Pipeline& pipeline, const Team& team, const Prompts& prompts, bool with_negative,
                         Observer& observer) {
   std::vector<std::vector<int64_t>> ids;
@@ -59,8 +74,9 @@ Features encode_prompts(const Pipeline& pipeline, const Team& team, const Prompt
     if (with_negative) ids.push_back(pipeline.tokenize(prompts.negative_prompt));
   });
   observer.begin("text", 1);
-  const auto source = pipeline.weights(Pipeline::Part::text_encoder);
-  const std::vector<Tensor> states = encode_text(pipeline.text_encoder(), *source, team.node, ids);
+  const auto source = pipeline.weights(Pipeline::Part::text_encoder, team.world);
+  std::vector<Tensor> states;
+  team.world.together([&] { states = encode_text(pipeline.text_encoder(), *source, team.node, ids); });
   double flops = 0;
   const auto padded = [&](const Tensor& valid) {
     Tensor t = Tensor::zeros({context_length, valid.dim(1)});
@@ -160,8 +176,17 @@ void to_bytes(const Tensor& frames, std::uint8_t* rgb) {
   }
 }
 
-Rendered render(const Pipeline& pipeline, const Team& team, const Shot& shot, const Sampling& sampling, double fps,
-                Observer& observer) {
+namespace {
+
+Shape latent_shape(const VaeConfig& v, const Shot& shot) {
+  return {v.z_dim, 1 + (shot.num_frames - 1) / v.scale_factor_temporal, shot.height_px / v.scale_factor_spatial,
+          shot.width_px / v.scale_factor_spatial};
+}
+
+}  // namespace
+
+void expect_fit(const Pipeline& pipeline, const Team& team, const Shot& shot, const Sampling& sampling,
+                int64_t num_given_frames) {
   const VaeConfig& v = pipeline.vae();
   const TransformerConfig& t = pipeline.transformer();
   const int64_t cell_h = v.scale_factor_spatial * t.patch_h, cell_w = v.scale_factor_spatial * t.patch_w;
@@ -173,10 +198,9 @@ Rendered render(const Pipeline& pipeline, const Team& team, const Shot& shot, co
                 fmt::format("use a number of frames of the form {}k + 1", v.scale_factor_temporal));
   if (team.guidance_groups == 2 && !guided(sampling))
     throw Error(Exit::usage, "two guidance groups need a guidance above 1", "run.guidance_groups", "set it to 1");
-  const Shape shape{v.z_dim, 1 + (shot.num_frames - 1) / v.scale_factor_temporal, shot.height_px / v.scale_factor_spatial,
-                    shot.width_px / v.scale_factor_spatial};
+  const Shape shape = latent_shape(v, shot);
   const std::vector<Segment> segments = plan_segments(shape[1], pipeline.trained_latent_frames(), shot.segment_overlap);
-  const bool needs_conditioning = segments.size() > 1 || !shot.first_frames.empty();
+  const bool needs_conditioning = segments.size() > 1 || num_given_frames > 0;
   if (needs_conditioning && !pipeline.expand_timesteps())
     throw Error(Exit::usage,
                 segments.size() > 1
@@ -184,15 +208,29 @@ Rendered render(const Pipeline& pipeline, const Team& team, const Shot& shot, co
                                   pipeline.trained_latent_frames())
                     : "this model cannot start from given frames",
                 "shot", "use a model whose model_index.json has expand_timesteps true, or a shorter shot without first frames");
-
   for (const Segment& segment : segments)
-    expect_enough_tokens(team, (segment.end - segment.begin) / t.patch_t * (shape[2] / t.patch_h) * (shape[3] / t.patch_w));
+    expect_enough_tokens(team, num_tokens(t, {t.in_channels, segment.end - segment.begin, shape[2], shape[3]}));
+  const int64_t given = num_given_frames > 0 ? 1 + (num_given_frames - 1) / v.scale_factor_temporal : 0;
+  if (given >= segments.front().end || given % t.patch_t || (segments.size() > 1 && shot.segment_overlap % t.patch_t))
+    throw Error(Exit::usage,
+                fmt::format("{} given latent frames do not go with segments of {} latent frames", given, segments.front().end),
+                "shot.first_frames",
+                fmt::format("give fewer frames; in latent frames, given and shared ones are multiples of {}", t.patch_t));
+}
+
+Rendered render(const Pipeline& pipeline, const Team& team, const Shot& shot, const Sampling& sampling, double fps,
+                Observer& observer) {
+  const VaeConfig& v = pipeline.vae();
+  const TransformerConfig& t = pipeline.transformer();
+  expect_fit(pipeline, team, shot, sampling, shot.first_frames.empty() ? 0 : shot.first_frames.dim(1));
+  const Shape shape = latent_shape(v, shot);
+  const std::vector<Segment> segments = plan_segments(shape[1], pipeline.trained_latent_frames(), shot.segment_overlap);
 
   const Features features = encode_prompts(pipeline, team, shot.prompts, guided(sampling), observer);
   observer.begin("load", 2);
-  const Transformer transformer(t, *pipeline.weights(Pipeline::Part::transformer), team.node);
+  const Transformer transformer = load_transformer(pipeline, team);
   observer.step(0);
-  const Vae vae(v, *pipeline.weights(Pipeline::Part::vae), team.node);
+  const Vae vae = load_vae(pipeline, team);
   observer.step(0);
   observer.end();
 
@@ -202,9 +240,6 @@ Rendered render(const Pipeline& pipeline, const Team& team, const Shot& shot, co
     clean = vae.normalise(vae.encode(team.world, shot.first_frames));
     observer.step(0);
     observer.end();
-    if (clean.dim(1) >= segments.front().end)
-      throw Error(Exit::usage, fmt::format("{} given latent frames leave nothing of {} to render", clean.dim(1), segments.front().end),
-                  "shot.first_frames", "give fewer frames");
   }
 
   Rendered out;
@@ -237,11 +272,17 @@ Rendered render(const Pipeline& pipeline, const Team& team, const Shot& shot, co
   out.film.width_px = shot.width_px;
   out.film.fps = fps;
   if (team.world.rank() == 0) out.film.rgb.resize(static_cast<std::size_t>(shot.num_frames * out.film.frame_bytes()));
+  int64_t bad_frame = -1;
   vae.decode(team.world, vae.denormalise(out.latents), [&](int64_t first, const Tensor& frames) {
+    if (bad_frame < 0 && !std::all_of(frames.begin(), frames.end(), [](float x) { return std::isfinite(x); })) bad_frame = first;
     to_bytes(frames, out.film.frame(first));
     observer.step(vae_decode_flops(v, shape[1], shape[2], shape[3]) / static_cast<double>(shape[1]));
   });
-  team.world.barrier();
+  team.world.together([&] {
+    if (bad_frame >= 0)
+      throw Error(Exit::nonfinite, "the decoded film is not finite", fmt::format("autoencoder, from frame {}", bad_frame),
+                  "compare the weights of vae with their source (reel info --digest)");
+  });
   observer.end();
   return out;
 }

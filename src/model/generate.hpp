@@ -26,6 +26,10 @@ struct Team {
   static Team make(const Comm& world, Partition partition, int guidance_groups);
 };
 
+/// Weights in place on every node. Collective over `team.world`: all ranks throw when one fails.
+Transformer load_transformer(const Pipeline& pipeline, const Team& team);
+Vae load_vae(const Pipeline& pipeline, const Team& team);
+
 /// Hears what is going on; called on every rank.
 class Observer {
  public:
@@ -83,6 +87,11 @@ struct Rendered {
   Tensor latents;  ///< [C, T, h, w], normalised, on every rank
   Film film;       ///< on rank 0
 };
+
+/// Whether model, shot and ranks fit, before anything is read or allocated. `num_given_frames`: first frames [pixels] that
+/// are given, 0 for none. Throws Error (usage, or launch for more ranks than tokens). The same on every rank.
+void expect_fit(const Pipeline& pipeline, const Team& team, const Shot& shot, const Sampling& sampling,
+                std::int64_t num_given_frames);
 
 /// Renders a shot. Collective over team.world. Throws Error (usage) when model and shot do not fit.
 Rendered render(const Pipeline& pipeline, const Team& team, const Shot& shot, const Sampling& sampling, double fps,

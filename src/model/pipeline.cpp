@@ -16,11 +16,19 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 
 std::string read_text(const fs::path& file) {
+  std::error_code ec;
   std::ifstream in(file, std::ios::binary);
-  if (!in)
-    throw Error(Exit::input, "cannot be read", file.string(),
+  constexpr std::uintmax_t max_bytes = std::uintmax_t{256} << 20;  // tokenizers are the largest
+  if (!in || !fs::is_regular_file(file, ec) || fs::file_size(file, ec) > max_bytes)
+    throw Error(Exit::input, fs::exists(file, ec) ? "cannot be read" : "no such file", file.string(),
                 "model.path must be a diffusers pipeline folder with model_index.json");
   return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+}
+
+// A value for a message; not what is nested, which may be deeper than the stack.
+std::string shown(const json& value) {
+  const bool nested = value.is_structured() && std::any_of(value.begin(), value.end(), [](const json& v) { return v.is_structured(); });
+  return nested ? "nested JSON" : value.dump();
 }
 
 json read_object(const fs::path& file) {
@@ -41,7 +49,7 @@ void expect_class(const json& index, const char* component, std::vector<std::str
   std::string known;
   for (const std::string& c : classes) known += (known.empty() ? "" : " or ") + c;
   throw Error(Exit::input,
-              fmt::format("component '{}' is {}, not {}", component, it == index.end() ? "missing" : it->dump(), known),
+              fmt::format("component '{}' is {}, not {}", component, it == index.end() ? "missing" : shown(*it), known),
               file.string(), "Reel renders Wan text-to-video pipelines");
 }
 
@@ -55,12 +63,15 @@ Pipeline Pipeline::open(const fs::path& folder) {
     throw Error(Exit::input, fs::exists(folder, ec) ? "not a folder" : "no such folder", folder.string(),
                 "model.path must be a diffusers pipeline folder with model_index.json");
   Pipeline p;
-  p.folder_ = fs::canonical(folder);
+  p.folder_ = fs::canonical(folder, ec);
+  if (ec) throw Error(Exit::input, "cannot be opened: " + ec.message(), folder.string(), "check the rights of the folder");
   const fs::path index_file = p.folder_ / "model_index.json";
   const json index = read_object(index_file);
-  const std::string pipeline_class = index.value("_class_name", json("missing")).dump();
-  if (pipeline_class != "\"WanPipeline\"")
-    throw Error(Exit::input, fmt::format("pipeline class {} is not supported", pipeline_class), index_file.string(),
+  const auto pipeline_class = index.find("_class_name");
+  if (pipeline_class == index.end() || *pipeline_class != "WanPipeline")
+    throw Error(Exit::input,
+                fmt::format("pipeline class {} is not supported", pipeline_class == index.end() ? "missing" : shown(*pipeline_class)),
+                index_file.string(),
                 "Reel renders WanPipeline folders");
   expect_class(index, "transformer", {"WanTransformer3DModel"}, index_file);
   expect_class(index, "vae", {"AutoencoderKLWan"}, index_file);
@@ -122,6 +133,12 @@ std::unique_ptr<TensorSource> Pipeline::weights(Part part) const {
   return open_files((folder_ / component).string(), part == Part::text_encoder ? "model" : "diffusion_pytorch_model");
 }
 
+std::unique_ptr<TensorSource> Pipeline::weights(Part part, const Comm& comm) const {
+  std::unique_ptr<TensorSource> source;
+  comm.together([&] { source = weights(part); });
+  return source;
+}
+
 std::vector<std::int64_t> Pipeline::tokenize(const std::string& prompt) const {
   const std::string cleaned = clean_prompt(prompt);
   if (!is_synthetic()) return Tokenizer::open((folder_ / "tokenizer").string()).encode(cleaned, context_length);
@@ -146,23 +163,30 @@ std::vector<std::int64_t> Pipeline::tokenize(const std::string& prompt) const {
 std::string Pipeline::digest(const Comm& comm) const {
   Sha256 sha;
   sha.update("reel model 1\n");
-  for (Part part : {Part::transformer, Part::vae, Part::text_encoder}) sha.update(weights(part)->digest(comm) + "\n");
+  for (Part part : {Part::transformer, Part::vae, Part::text_encoder}) sha.update(weights(part, comm)->digest(comm) + "\n");
   if (is_synthetic()) return sha.hex();
-  std::vector<fs::path> files{folder_ / "model_index.json"};
-  std::error_code ec;
-  if (fs::exists(folder_ / "reel.json", ec)) files.push_back(folder_ / "reel.json");
-  for (const std::string& name : component_folders)
-    for (const auto& entry : fs::directory_iterator(folder_ / name)) {
-      const std::string extension = entry.path().extension().string();
-      if (entry.is_regular_file() && (extension == ".json" || extension == ".model") &&
-          !entry.path().filename().string().ends_with(".index.json"))
-        files.push_back(entry.path());
+  comm.together([&] {
+    std::vector<fs::path> files{folder_ / "model_index.json"};
+    std::error_code ec;
+    if (fs::exists(folder_ / "reel.json", ec)) files.push_back(folder_ / "reel.json");
+    for (const std::string& name : component_folders) {
+      const fs::directory_iterator entries(folder_ / name, ec);
+      if (ec)
+        throw Error(Exit::input, "cannot be listed: " + ec.message(), (folder_ / name).string(),
+                    "model.path must be a diffusers pipeline folder");
+      for (const auto& entry : entries) {
+        const std::string extension = entry.path().extension().string();
+        if (entry.is_regular_file(ec) && (extension == ".json" || extension == ".model") &&
+            !entry.path().filename().string().ends_with(".index.json"))
+          files.push_back(entry.path());
+      }
     }
-  std::sort(files.begin(), files.end());
-  for (const fs::path& file : files) {
-    sha.update(fs::relative(file, folder_).generic_string() + "\n");
-    sha.update(sha256_hex(read_text(file)) + "\n");
-  }
+    std::sort(files.begin(), files.end());
+    for (const fs::path& file : files) {
+      sha.update(fs::relative(file, folder_).generic_string() + "\n");
+      sha.update(sha256_hex(read_text(file)) + "\n");
+    }
+  });
   return sha.hex();
 }
 

@@ -37,6 +37,8 @@ class Pipeline {
 
   enum class Part { transformer, vae, text_encoder };
   std::unique_ptr<TensorSource> weights(Part part) const;
+  /// The same on every rank of `comm`: all throw when one cannot open them.
+  std::unique_ptr<TensorSource> weights(Part part, const Comm& comm) const;
 
   /// Token ids of a prompt: cleaned, at most 512, ending with </s>. Synthetic models have no vocabulary: one
   /// deterministic id per word.

@@ -133,9 +133,8 @@ Context Transformer::encode_context(const Tensor& text) const {
   return context;
 }
 
-std::int64_t Transformer::num_tokens(const Shape& latents) const {
-  REEL_CHECK(latents.size() == 4 && latents[0] == config_.in_channels, "latents {}", to_string(latents));
-  const auto& c = config_;
+std::int64_t num_tokens(const TransformerConfig& c, const Shape& latents) {
+  REEL_CHECK(latents.size() == 4 && latents[0] == c.in_channels, "latents {}", to_string(latents));
   if (latents[1] % c.patch_t || latents[2] % c.patch_h || latents[3] % c.patch_w)
     throw Error(Exit::usage,
                 fmt::format("latents of {} x {} x {} (frames, rows, columns) cannot be cut into patches of {} x {} x {}",

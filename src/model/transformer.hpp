@@ -23,6 +23,10 @@ struct Context {
 using Probe = void (*)(void* context, const char* name, std::int64_t layer, const float* rows, std::int64_t num_rows,
                        std::int64_t width);
 
+/// Number of tokens of latents [C, T, H, W]. Throws Error (usage) if the patch does not divide them or if an axis has
+/// more positions than the model knows.
+std::int64_t num_tokens(const TransformerConfig& config, const Shape& latents);
+
 class Transformer {
  public:
   /// Collective over `node`. Throws Error (input) when the weights do not fit the config.
@@ -40,8 +44,7 @@ class Transformer {
   Tensor forward(const Comm& comm, Partition partition, const Tensor& latents, std::span<const float> timesteps,
                  const Context& context) const;
 
-  /// Number of tokens of latents [C, T, H, W]; throws Error (usage) if the patch does not divide them.
-  std::int64_t num_tokens(const Shape& latents) const;
+  std::int64_t num_tokens(const Shape& latents) const { return model::num_tokens(config_, latents); }
 
   void set_probe(Probe probe, void* context) {
     probe_ = probe;

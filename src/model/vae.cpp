@@ -191,7 +191,7 @@ void Vae::decode(const Comm& everyone, const Tensor& z, const Sink& sink) const 
       for (int64_t col = 0; col < columns; ++col)
         for (int64_t ch = 0; ch < 3; ++ch) {
           const float v = x.frame(f)[(y / p * x.width + col / p) * x.channels + (ch * p + col % p) * p + y % p];
-          pixels[(i * columns + col) * 3 + ch] = std::min(1.0f, std::max(-1.0f, v));
+          pixels[(i * columns + col) * 3 + ch] = std::min(std::max(v, -1.0f), 1.0f);  // in this order NaN stays NaN
         }
     });
     const int64_t row_scale = rows / mine.size(), row_floats = columns * 3;
