@@ -1,5 +1,6 @@
 // reel forward: one component of a pipeline on given tensors, so that anybody can compare it with diffusers.
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <nlohmann/json.hpp>
@@ -7,6 +8,7 @@
 
 #include "app/verbs.hpp"
 #include "core/parallel.hpp"
+#include "io/atomic_file.hpp"
 #include "io/safetensors.hpp"
 #include "model/generate.hpp"
 #include "model/pipeline.hpp"
@@ -86,9 +88,10 @@ class Output {
 
 void forward_tokenizer(const Options& o, const Pipeline& pipeline, Output& out) {
   std::ifstream in(o.in, std::ios::binary);
-  if (!in) throw Error(Exit::input, "cannot be read", o.in, R"(give a JSON file: {"prompt": "..."})");
+  if (!in || !std::filesystem::is_regular_file(o.in)) throw Error(Exit::input, "cannot be read", o.in, R"(give a JSON file: {"prompt": "..."})");
   const std::string text{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
   const nlohmann::json j = nlohmann::json::parse(text, nullptr, false);
+  if (j.is_discarded()) throw Error(Exit::input, "not valid JSON in UTF-8", o.in, R"(give a JSON file: {"prompt": "..."})");
   if (!j.is_object() || !j.contains("prompt") || !j["prompt"].is_string())
     throw Error(Exit::input, "no string 'prompt' in this file", o.in, R"(give a JSON file: {"prompt": "..."})");
   std::vector<int64_t> ids = pipeline.tokenize(j["prompt"].get<std::string>());
@@ -99,15 +102,21 @@ void forward_tokenizer(const Options& o, const Pipeline& pipeline, Output& out) 
 void forward_text_encoder(const Pipeline& pipeline, const Team& team, const io::Safetensors& in, Output& out) {
   const std::vector<int64_t> ids = read_integers(in, "input_ids"), mask = read_integers(in, "attention_mask");
   const Shape shape = in.at("input_ids").shape;
-  if (shape.size() != 2 || in.at("attention_mask").shape != shape)
-    throw wrong_shape("attention_mask", in.at("attention_mask").shape, "input_ids' [B, S]", in.path());
+  if (shape.size() != 2 || num_elements(shape) == 0) throw wrong_shape("input_ids", shape, "[B, S]", in.path());
+  if (in.at("attention_mask").shape != shape)
+    throw wrong_shape("attention_mask", in.at("attention_mask").shape, "that of input_ids, " + to_string(shape), in.path());
   std::vector<std::vector<int64_t>> prompts;
   for (int64_t b = 0; b < shape[0]; ++b) {
     std::vector<int64_t>& p = prompts.emplace_back();
     for (int64_t i = b * shape[1]; i < (b + 1) * shape[1]; ++i)
       if (mask[static_cast<std::size_t>(i)]) p.push_back(ids[static_cast<std::size_t>(i)]);
+    if (p.empty())
+      throw Error(Exit::input, fmt::format("item {} of tensor 'attention_mask' masks every token", b), in.path(),
+                  "leave at least one token (</s>) in each prompt");
   }
-  const auto states = encode_text(pipeline.text_encoder(), *pipeline.weights(Pipeline::Part::text_encoder), team.node, prompts);
+  const auto source = pipeline.weights(Pipeline::Part::text_encoder, team.world);
+  std::vector<Tensor> states;
+  team.world.together([&] { states = encode_text(pipeline.text_encoder(), *source, team.node, prompts); });
   Tensor hidden = Tensor::zeros({shape[0], shape[1], pipeline.text_encoder().d_model});
   for (int64_t b = 0; b < shape[0]; ++b)
     std::copy(states[static_cast<std::size_t>(b)].begin(), states[static_cast<std::size_t>(b)].end(), hidden.row(b));
@@ -117,16 +126,17 @@ void forward_text_encoder(const Pipeline& pipeline, const Team& team, const io::
 void forward_transformer(const Pipeline& pipeline, const Team& team, const io::Safetensors& in, Output& out) {
   const Tensor hidden = read(in, "hidden_states"), text = read(in, "encoder_hidden_states"), timestep = read(in, "timestep");
   const TransformerConfig& c = pipeline.transformer();
-  if (hidden.shape().size() != 5 || hidden.dim(1) != c.in_channels)
+  if (hidden.shape().size() != 5 || hidden.dim(1) != c.in_channels || hidden.empty())
     throw wrong_shape("hidden_states", hidden.shape(), fmt::format("[B, {}, T, H, W]", c.in_channels), in.path());
-  if (text.shape().size() != 3 || text.dim(0) != hidden.dim(0) || text.dim(2) != c.text_dim)
+  if (text.shape().size() != 3 || text.dim(0) != hidden.dim(0) || text.dim(2) != c.text_dim || text.empty())
     throw wrong_shape("encoder_hidden_states", text.shape(), fmt::format("[B, S, {}]", c.text_dim), in.path());
-  const Transformer transformer(c, *pipeline.weights(Pipeline::Part::transformer), team.node);
-  const int64_t tokens = transformer.num_tokens(item(hidden, 0).shape()), per_item = timestep.size() / hidden.dim(0);
-  if (timestep.dim(0) != hidden.dim(0) || (per_item != 1 && per_item != tokens))
+  const Shape one(hidden.shape().begin() + 1, hidden.shape().end());
+  const int64_t tokens = num_tokens(c, one), per_item = timestep.size() / hidden.dim(0);
+  if (timestep.shape().empty() || timestep.dim(0) != hidden.dim(0) || (per_item != 1 && per_item != tokens))
     throw wrong_shape("timestep", timestep.shape(), fmt::format("[B] or [B, {}]", tokens), in.path());
   if (tokens < team.world.size())
     throw Error(Exit::launch, fmt::format("{} ranks for {} tokens", team.world.size(), tokens), "launch", "start fewer ranks");
+  const Transformer transformer = load_transformer(pipeline, team);
   std::vector<Tensor> samples;
   for (int64_t b = 0; b < hidden.dim(0); ++b)
     samples.push_back(transformer.forward(team.world, team.partition, item(hidden, b),
@@ -150,12 +160,12 @@ Tensor decode_planes(const Vae& vae, const Team& team, const Tensor& z) {
 }
 
 void forward_vae(bool encode, const Pipeline& pipeline, const Team& team, const io::Safetensors& in, Output& out) {
-  const Vae vae(pipeline.vae(), *pipeline.weights(Pipeline::Part::vae), team.node);
   const std::string name = encode ? "x" : "z";
   const Tensor batch = read(in, name);
   const int64_t channels = encode ? 3 : pipeline.vae().z_dim;
   if (batch.shape().size() != 5 || batch.dim(1) != channels || batch.size() == 0)
     throw wrong_shape(name, batch.shape(), fmt::format("[B, {}, T, H, W]", channels), in.path());
+  const Vae vae = load_vae(pipeline, team);
   std::vector<Tensor> results;
   for (int64_t b = 0; b < batch.dim(0); ++b)
     results.push_back(encode ? vae.encode(team.world, item(batch, b)) : decode_planes(vae, team, item(batch, b)));
@@ -165,6 +175,7 @@ void forward_vae(bool encode, const Pipeline& pipeline, const Team& team, const 
 void forward_scheduler(const Options& o, const Pipeline& pipeline, const io::Safetensors& in, Output& out) {
   Tensor sample = read(in, "noise");
   const Tensor velocities = read(in, "velocities");
+  if (sample.empty()) throw wrong_shape("noise", sample.shape(), "one with elements", in.path());
   Scheduler scheduler(pipeline.scheduler(), o.steps);
   if (velocities.shape().empty() || velocities.dim(0) != o.steps || velocities.size() != sample.size() * o.steps)
     throw wrong_shape("velocities", velocities.shape(), fmt::format("[{} steps, shape of noise]", o.steps), in.path());
@@ -186,20 +197,34 @@ void forward_scheduler(const Options& o, const Pipeline& pipeline, const io::Saf
 void forward_pipeline(const Options& o, const Pipeline& pipeline, const Team& team, const io::Safetensors& in, Output& out) {
   Tensor noise = read(in, "latents");
   const bool batched = noise.shape().size() == 5 && noise.dim(0) == 1;
-  if (!batched || noise.dim(1) != pipeline.vae().z_dim)
+  if (!batched || noise.dim(1) != pipeline.vae().z_dim || noise.empty())
     throw wrong_shape("latents", noise.shape(), fmt::format("[1, {}, T, H, W]", pipeline.vae().z_dim), in.path());
   noise = item(noise, 0);
+  num_tokens(pipeline.transformer(), noise.shape());  // throws unless patches fit
+  // Given first frames [1, 3, F, H, W] in [-1, 1] stay as they are.
+  Tensor given;
+  if (in.find("frames")) {
+    given = read(in, "frames");
+    const VaeConfig& v = pipeline.vae();
+    const int64_t height = noise.dim(2) * v.scale_factor_spatial, width = noise.dim(3) * v.scale_factor_spatial;
+    const int64_t most = (noise.dim(1) - 2) * v.scale_factor_temporal + 1;
+    if (given.empty() || given.shape() != Shape{1, 3, given.shape().size() == 5 ? given.dim(2) : 0, height, width} ||
+        given.dim(2) > most)
+      throw wrong_shape("frames", given.shape(), fmt::format("[1, 3, F, {}, {}] with F up to {}", height, width, most), in.path());
+    if (!pipeline.expand_timesteps())
+      throw Error(Exit::usage, "this model cannot start from given frames", o.model,
+                  "use a model whose model_index.json has expand_timesteps true");
+  }
   Observer silent;
   const bool guided = o.guidance > 1;
   const Features features = encode_prompts(pipeline, team, {o.prompt, o.negative_prompt}, guided, silent);
-  const Transformer transformer(pipeline.transformer(), *pipeline.weights(Pipeline::Part::transformer), team.node);
-  const Vae vae(pipeline.vae(), *pipeline.weights(Pipeline::Part::vae), team.node);
+  const Transformer transformer = load_transformer(pipeline, team);
+  const Vae vae = load_vae(pipeline, team);
   Sampling sampling;
   sampling.num_steps = o.steps;
   sampling.guidance_scale = o.guidance;
-  // Given first frames [1, 3, F, H, W] in [-1, 1] stay as they are.
   Tensor clean;
-  if (in.find("frames")) clean = vae.normalise(vae.encode(team.world, item(read(in, "frames"), 0)));
+  if (!given.empty()) clean = vae.normalise(vae.encode(team.world, item(given, 0)));
   const Context prompt = transformer.encode_context(features.prompt);
   const Context negative = guided ? transformer.encode_context(features.negative) : Context{};
   std::vector<Tensor> steps;
@@ -223,6 +248,7 @@ void run_forward(const Options& o) {
   std::unique_ptr<Pipeline> pipeline;
   std::unique_ptr<io::Safetensors> in;
   world.together([&] {
+    if (world.rank() == 0) io::AtomicFile{o.out};  // before hours of work: can it be written?
     pipeline = std::make_unique<Pipeline>(Pipeline::open(o.model));
     if (o.component != "tokenizer") in = std::make_unique<io::Safetensors>(io::Safetensors::open(o.in));
   });

@@ -81,7 +81,7 @@ void read_i64(const TensorInfo& tensor, std::int64_t first, std::int64_t count, 
     default:
       throw Error(Exit::input,
                   fmt::format("tensor '{}' is {}, integers are needed", tensor.name, dtype_name(tensor.dtype)),
-                  tensor.file);
+                  tensor.file, "store it as I64 or I32");
   }
 }
 
