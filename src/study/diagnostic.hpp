@@ -36,6 +36,9 @@ class DiagnosticError : public Error {
   std::vector<Diagnostic> diagnostics_;
 };
 
+/// One line for a terminal: control characters become '?', and what is longer than `max_bytes` is cut.
+std::string plain(std::string_view text, std::size_t max_bytes = 400);
+
 /// The candidate nearest to `word` by edit distance (swaps of neighbours count once), or "" when none is near.
 std::string nearest(std::string_view word, const std::vector<std::string>& candidates);
 

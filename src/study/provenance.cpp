@@ -17,7 +17,6 @@
 #include "core/comm.hpp"
 #include "core/digest.hpp"
 #include "core/parallel.hpp"
-#include "io/atomic_file.hpp"
 
 extern char** environ;
 
@@ -164,19 +163,6 @@ void add_provenance(io::Record& record, const Experiment& experiment, const Inpu
                              {"rank"},
                              rank_facts,
                              {}});
-}
-
-std::string process_tag() { return fmt::format("{}-{}", host_name(), getpid()); }
-
-bool write_probe(const std::filesystem::path& path) {
-  try {
-    io::AtomicFile file(path);
-    file.write("probe", 5);
-    file.sync();
-    return true;
-  } catch (const Error&) {
-    return false;
-  }
 }
 
 }  // namespace reel::study

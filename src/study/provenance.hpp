@@ -33,11 +33,6 @@ std::string iso_date();
 void add_provenance(io::Record& record, const Experiment& experiment, const InputDigests& digests,
                     const std::vector<std::string>& rank_facts, const std::string& command_line);
 
-/// "<host>-<pid>": names of temporary files.
-std::string process_tag();
-/// Makes a file at `path` and removes it: whether the place can be written to.
-bool write_probe(const std::filesystem::path& path);
-
 /// Whether a variable's value must not be stored (tokens, keys, passwords).
 bool sounds_secret(std::string_view name);
 

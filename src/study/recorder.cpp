@@ -3,7 +3,9 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
+#include <limits>
 
 #include "core/parallel.hpp"
 
@@ -97,13 +99,35 @@ std::int64_t peak_memory_bytes() {
   return getrusage(RUSAGE_SELF, &usage) == 0 ? usage.ru_maxrss * 1024 : 0;
 }
 
+namespace {
+
+// The smallest memory limit of this process's control groups (jobs, containers) [byte]; none: the largest number.
+std::int64_t memory_limit_bytes() {
+  std::int64_t limit = std::numeric_limits<std::int64_t>::max();
+  std::ifstream groups("/proc/self/cgroup");
+  for (std::string line; std::getline(groups, line);) {  // "0::/job/step", or "5:memory:/job/step" in version 1
+    const auto second = line.find(':', line.find(':') + 1);
+    const bool unified = line.starts_with("0::");
+    if (second == std::string::npos || (!unified && line.find(":memory:") == std::string::npos)) continue;
+    const std::filesystem::path root = unified ? "/sys/fs/cgroup" : "/sys/fs/cgroup/memory";
+    for (std::filesystem::path group = line.substr(second + 1);; group = group.parent_path()) {
+      std::ifstream file(root / group.relative_path() / (unified ? "memory.max" : "memory.limit_in_bytes"));
+      if (std::int64_t bytes = 0; file >> bytes) limit = std::min(limit, bytes);  // "max" is no number
+      if (!group.has_relative_path()) break;
+    }
+  }
+  return limit;
+}
+
+}  // namespace
+
 std::int64_t available_memory_bytes() {
   std::ifstream in("/proc/meminfo");
   for (std::string word; in >> word;)
     if (word == "MemAvailable:") {
       std::int64_t kib = 0;
       in >> kib;
-      return kib * 1024;
+      return std::min(kib * 1024, memory_limit_bytes());
     }
   return 0;
 }

@@ -4,6 +4,7 @@
 
 #include "core/digest.hpp"
 #include "core/parallel.hpp"
+#include "io/atomic_file.hpp"
 #include "io/results.hpp"
 #include "io/video.hpp"
 #include "model/peak.hpp"
@@ -48,37 +49,73 @@ Tensor given_frames(const Experiment& e, int64_t frames_per_latent) {
   return pixels;
 }
 
+model::Shot model_shot(const Experiment& e) {
+  model::Shot shot;
+  shot.prompts = {e.shot.prompt, e.shot.negative_prompt};
+  shot.num_frames = e.shot.num_frames;
+  shot.height_px = e.shot.height_px;
+  shot.width_px = e.shot.width_px;
+  shot.seed = e.shot.seed;
+  shot.noise = e.sampler.noise == "torch" ? model::NoiseKind::torch : model::NoiseKind::philox;
+  shot.segment_overlap = e.sampler.segment_overlap;
+  return shot;
+}
+
+model::Sampling model_sampling(const Experiment& e) {
+  model::Sampling sampling;
+  sampling.num_steps = static_cast<int>(e.sampler.num_steps);
+  sampling.guidance_scale = e.sampler.guidance_scale;
+  sampling.flow_shift = e.sampler.shift.value_or(0.0);
+  sampling.override_kind = true;
+  sampling.kind = e.sampler.name == "euler" ? model::SchedulerConfig::Kind::euler : model::SchedulerConfig::Kind::unipc;
+  return sampling;
+}
+
 void expect_ranks(const Experiment& e, const Comm& world) {
   if (e.run.num_ranks > 0 && e.run.num_ranks != world.size())
     throw Error(Exit::launch, fmt::format("{} rank(s) started, the experiment asks for {}", world.size(), e.run.num_ranks),
                 "run.ranks", fmt::format("start with: mpirun -n {} reel run ..., or --set run.ranks={}", e.run.num_ranks, world.size()));
 }
 
-// Weights of the transformer must fit into what the node still has, with room for activations.
-void expect_memory(const Experiment& e, const model::Pipeline& pipeline) {
+// Weights, and then either the activations of the transformer or the film and what the autoencoder carries from frame to
+// frame, must fit into what the node still has. Refuses only what surely does not fit.
+void expect_memory(const Experiment& e, const model::Pipeline& pipeline, const Comm& world, const Comm& node) {
   const double weights = 4.0 * static_cast<double>(model::num_parameters(pipeline.transformer()));
   const model::TransformerConfig& t = pipeline.transformer();
   const model::VaeConfig& v = pipeline.vae();
-  const double tokens = static_cast<double>(1 + (e.shot.num_frames - 1) / v.scale_factor_temporal) *
-                        static_cast<double>(e.shot.height_px / v.scale_factor_spatial / t.patch_h) *
-                        static_cast<double>(e.shot.width_px / v.scale_factor_spatial / t.patch_w);
-  // About ten arrays [N, D] live through a block, on all ranks of a node together.
-  const double needed = weights + 4.0 * 10.0 * tokens * static_cast<double>(t.width());
+  const int64_t latent_frames = 1 + (e.shot.num_frames - 1) / v.scale_factor_temporal;
+  const double area_px = static_cast<double>(e.shot.width_px) * static_cast<double>(e.shot.height_px);
+  const double area = area_px / static_cast<double>(v.scale_factor_spatial * v.scale_factor_spatial);
+  const double tokens = static_cast<double>(std::min(latent_frames, pipeline.trained_latent_frames()) / t.patch_t) * area /
+                        static_cast<double>(t.patch_h * t.patch_w);
+  const double share = static_cast<double>(node.size()) / world.size();  // of the work that is split
+  // About ten arrays [N, D] live through a block; the latents are on every rank.
+  const double latents = 4.0 * static_cast<double>(latent_frames * v.z_dim) * area * node.size();
+  const double denoise = share * 4.0 * 10.0 * tokens * static_cast<double>(t.width());
+  // The last level keeps two frames before each convolution, beside two arrays of four frames, and two copies of the film.
+  const double last_level = share * 4.0 * static_cast<double>(4 * (v.num_res_blocks + 1) + 8) * area_px /
+                            static_cast<double>(v.patch_size * v.patch_size) *
+                            static_cast<double>(v.decoder_base_dim * v.dim_mult.front());
+  const double film = (e.output.pixels ? 2.0 : 1.0) * 3.0 * area_px * static_cast<double>(e.shot.num_frames);
+  const double needed = weights + latents + std::max(denoise, last_level + film);
   const auto available = static_cast<double>(available_memory_bytes());
   if (available > 0 && needed > available)
     throw Error(Exit::resources, fmt::format("{:.1f} GB are needed, this node has {:.1f} GB", needed * 1e-9, available * 1e-9),
                 "memory", "use a node with more memory, a smaller model or a shorter shot");
 }
 
-void expect_writable(const fs::path& dir) {
+void expect_writable(const Experiment& e) {
+  const fs::path& dir = e.output.dir;
   std::error_code ec;
   fs::create_directories(dir, ec);
-  if (ec || !fs::is_directory(dir))
+  if (ec || !fs::is_directory(dir, ec))
     throw Error(Exit::write, fmt::format("the results folder cannot be made{}", ec ? ": " + ec.message() : ""), dir.string(),
                 "choose another output.dir");
-  const fs::path probe = dir / fmt::format(".reel-probe-{}", process_tag());
-  if (!write_probe(probe))
-    throw Error(Exit::write, "the results folder cannot be written to", dir.string(), "choose another output.dir, or free space");
+  const std::uint64_t block[512]{};  // a full disk may still take a few bytes
+  const auto needed = static_cast<std::uint64_t>(e.output.pixels ? e.shot.num_frames * e.shot.height_px * e.shot.width_px * 3 : 0);
+  io::AtomicFile probe(dir / "reel-probe");
+  probe.write(block, sizeof block, std::max<std::uint64_t>(needed, sizeof block));
+  probe.sync();
 }
 
 void add_result(const Experiment& e, const model::Rendered& rendered, io::Record& record) {
@@ -108,16 +145,23 @@ RunSummary run_experiment(const Experiment& e, const Comm& world, const std::str
     throw Error(Exit::usage, fmt::format("the numerics profile '{}' is not available", e.model.profile), "model.profile", "use \"f32\"");
   expect_ranks(e, world);
   std::unique_ptr<Pipeline> pipeline;
-  Tensor first_frames;
   world.together([&] {
-    if (world.rank() == 0) expect_writable(e.output.dir);
+    if (world.rank() == 0) expect_writable(e);
     pipeline = std::make_unique<Pipeline>(e.model.synthetic() ? Pipeline::synthetic(e.model.config, e.model.seed)
                                                               : Pipeline::open(e.model.path));
-    expect_memory(e, *pipeline);
-    if (e.shot.first_frames) first_frames = given_frames(e, pipeline->vae().scale_factor_temporal);
   });
   const model::Team team = model::Team::make(
       world, e.run.partition == "stream" ? model::Partition::stream : model::Partition::heads, static_cast<int>(e.run.guidance_groups));
+  model::Shot shot = model_shot(e);
+  const model::Sampling sampling = model_sampling(e);
+  Tensor first_frames;
+  world.together([&] {
+    const int64_t frames_per_latent = pipeline->vae().scale_factor_temporal;
+    const int64_t num_given = e.shot.first_frames ? 1 + frames_per_latent * (e.shot.first_frames->num_latents - 1) : 0;
+    expect_fit(*pipeline, team, shot, sampling, num_given);
+    expect_memory(e, *pipeline, world, team.node);
+    if (e.shot.first_frames) first_frames = given_frames(e, frames_per_latent);
+  });
 
   Recorder recorder(std::move(listener));
   InputDigests digests;
@@ -131,21 +175,7 @@ RunSummary run_experiment(const Experiment& e, const Comm& world, const std::str
     throw Error(Exit::input, fmt::format("the model's digest is {}", digests.model), e.model.path.string(),
                 "model.sha256 asks for " + e.model.sha256);
 
-  model::Shot shot;
-  shot.prompts = {e.shot.prompt, e.shot.negative_prompt};
-  shot.num_frames = e.shot.num_frames;
-  shot.height_px = e.shot.height_px;
-  shot.width_px = e.shot.width_px;
-  shot.seed = e.shot.seed;
-  shot.noise = e.sampler.noise == "torch" ? model::NoiseKind::torch : model::NoiseKind::philox;
-  if (e.sampler.segment_overlap > 0) shot.segment_overlap = e.sampler.segment_overlap;
   shot.first_frames = std::move(first_frames);
-  model::Sampling sampling;
-  sampling.num_steps = static_cast<int>(e.sampler.num_steps);
-  sampling.guidance_scale = e.sampler.guidance_scale;
-  sampling.flow_shift = e.sampler.shift.value_or(0.0);
-  sampling.override_kind = true;
-  sampling.kind = e.sampler.name == "euler" ? model::SchedulerConfig::Kind::euler : model::SchedulerConfig::Kind::unipc;
   const model::Rendered rendered = model::render(*pipeline, team, shot, sampling, e.shot.fps, recorder);
 
   io::Record record;

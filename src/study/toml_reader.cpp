@@ -73,14 +73,14 @@ json to_json(const toml::node& node) {
   return date.str();
 }
 
-/// Puts `from` over `into`: tables merge, anything else replaces.
-void merge(toml::table& into, const toml::table& from) {
-  for (const auto& [key, value] : from) {
+/// Puts `from` over `into`: tables merge, anything else replaces. Nodes are moved, because copies forget their place.
+void merge(toml::table& into, toml::table&& from) {
+  for (auto&& [key, value] : from) {
     auto* const old_table = into.contains(key) ? into.get(key)->as_table() : nullptr;
     if (old_table != nullptr && value.is_table()) {
-      merge(*old_table, *value.as_table());
+      merge(*old_table, std::move(*value.as_table()));
     } else {
-      into.insert_or_assign(key, value);
+      into.insert_or_assign(key, std::move(value));
     }
   }
 }
@@ -115,7 +115,7 @@ TomlDocument::TomlDocument(std::string_view text, const std::string& file, const
         throw DiagnosticError(std::move(diagnostics_));
       }
     }
-    merge(root_, table);
+    merge(root_, std::move(table));
   }
 }
 

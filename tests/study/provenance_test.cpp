@@ -61,10 +61,5 @@ TEST(Provenance, RecordHoldsIt) {
   EXPECT_EQ(io::result_digest(record), io::result_digest(io::Record{}));  // nothing of it is in /result
 }
 
-TEST(Provenance, ProbesPlaces) {
-  EXPECT_TRUE(write_probe("/tmp/" + process_tag()));
-  EXPECT_FALSE(write_probe("/proc/none/" + process_tag()));
-}
-
 }  // namespace
 }  // namespace reel::study
