@@ -126,6 +126,7 @@ int main(int argc, char** argv) {
   add_world(root);
   add_info(root);
   add_verify(root);
+  for (int i = 0; i < argc; ++i) global().command_line += (i ? " " : "") + std::string(argv[i]);
   int code = 0;
   try {
     root.parse(argc, argv);

@@ -31,6 +31,7 @@ class Progress {
     if (phase.step_s.empty() && !ended) begin_ = now;
     const auto done = static_cast<std::int64_t>(phase.step_s.size());
     const double elapsed = std::chrono::duration<double>(now - begin_).count();
+    if (!terminal_ && done == 0 && !ended) return;
     const bool due = ended || std::chrono::duration<double>(now - shown_).count() > (terminal_ ? 0.1 : 10.0);
     if (!due) return;
     shown_ = now;
@@ -114,7 +115,7 @@ void add_run(CLI::App& root) {
                    num_threads());
     Progress progress(speaks && !global().quiet);
     const study::RunSummary summary =
-        study::run_experiment(experiment, world, o->file, [&](const study::Phase& p, bool ended) { progress(p, ended); });
+        study::run_experiment(experiment, world, global().command_line, [&](const study::Phase& p, bool ended) { progress(p, ended); });
     if (!speaks) return;
     if (global().json)
       print_json(summary, world.size());

@@ -19,6 +19,7 @@ void add_world(CLI::App& root);
 struct Global {
   bool quiet = false;  ///< no progress
   bool json = false;   ///< results as JSON on stdout
+  std::string command_line;  ///< as it was typed
   int exit = 0;        ///< exit code when nothing was thrown (1: compared things differ)
 };
 Global& global();
