@@ -2,7 +2,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
@@ -11,6 +13,7 @@
 
 #include "app/verbs.hpp"
 #include "core/digest.hpp"
+#include "core/leftovers.hpp"
 #include "core/parallel.hpp"
 #include "io/atomic_file.hpp"
 #include "kernels/kernels.hpp"
@@ -27,9 +30,9 @@ void print_error(const Error& e, const std::string& rank) {
   }
   const bool colour = isatty(STDERR_FILENO) && !std::getenv("NO_COLOR");
   std::string text = fmt::format("{}error{}: {}{} (exit {})\n", colour ? "\033[1;31m" : "", colour ? "\033[0m" : "", rank,
-                                 e.what(), static_cast<int>(e.exit()));
-  if (!e.where().empty()) text += fmt::format("  --> {}\n", e.where());
-  if (!e.hint().empty()) text += fmt::format("  try: {}\n", e.hint());
+                                 study::plain(e.what()), static_cast<int>(e.exit()));
+  if (!e.where().empty()) text += fmt::format("  --> {}\n", study::plain(e.where()));
+  if (!e.hint().empty()) text += fmt::format("  try: {}\n", study::plain(e.hint()));
   std::fputs(text.c_str(), stderr);
 }
 
@@ -64,13 +67,36 @@ int usage_error(const CLI::App& root, const CLI::ParseError& e, int argc, char**
 // fails alone speaks for itself and takes the others down.
 int fail(const Error& e) {
   const int code = static_cast<int>(e.exit());
-  if (Comm::started() && !Comm::all_arrive(/*seconds=*/10)) {
-    print_error(e, fmt::format("rank {}: ", Comm::world().rank()));
+  // Singletons all are rank 0 of their own worlds: only the launcher tells them apart.
+  const bool together = Comm::started() && Comm::world().size() > 1;
+  const int rank = together ? Comm::world().rank() : launch_rank();
+  // Should several fail, but not all, then the lowest speaks first and takes the others down.
+  if (together && !Comm::all_arrive(/*seconds=*/10 + 0.25 * std::min(rank, 20))) {
+    print_error(e, fmt::format("rank {}: ", rank));
     Comm::abort(code);
   }
-  if ((Comm::started() ? Comm::world().rank() : launch_rank()) == 0) print_error(e, "");
+  if (rank == 0) print_error(e, "");
   let_rank_0_speak();
   return code;
+}
+
+// What was printed may wait in a buffer until now, and the disk may be full.
+void flush_results() {
+  errno = 0;
+  if (std::fflush(stdout) != 0 || std::ferror(stdout)) io::throw_write_error("standard output", errno ? errno : EIO);
+}
+
+// Killed in the middle of a write: no half-written file stays. Then the signal does what it does.
+void end_by_signal(int signal) {
+  remove_leftovers();
+  std::signal(signal, SIG_DFL);
+  std::raise(signal);
+}
+
+void set_signals() {
+  std::signal(SIGXFSZ, SIG_IGN);  // a write past the limit then fails like any other
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP})
+    if (std::signal(signal, end_by_signal) == SIG_IGN) std::signal(signal, SIG_IGN);  // nohup
 }
 
 }  // namespace
@@ -81,9 +107,12 @@ Global& global() {
 }
 
 int launch_rank() {
-  for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"})
-    if (const char* text = std::getenv(name)) return std::atoi(text);
-  return 0;
+  static const int rank = [] {  // once: MPI sets some of these itself
+    for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"})
+      if (const char* text = std::getenv(name)) return std::atoi(text);
+    return 0;
+  }();
+  return rank;
 }
 
 Comm start_ranks(int num_threads) {
@@ -95,7 +124,7 @@ Comm start_ranks(int num_threads) {
     if (!table) {
       std::string known;
       for (const kernels::Table* t : kernels::available()) known += (known.empty() ? "" : ", ") + std::string(t->name);
-      throw Error(Exit::usage, fmt::format("'{}' is no instruction set this CPU can run", isa), "REEL_ISA", "available here: " + known);
+      throw Error(Exit::usage, fmt::format("'{}' is no instruction set this CPU can run", isa ? isa : ""), "REEL_ISA", "available here: " + known);
     }
     kernels::use(*table);
     program = study::program_digest();
@@ -127,9 +156,12 @@ int main(int argc, char** argv) {
   add_info(root);
   add_verify(root);
   for (int i = 0; i < argc; ++i) global().command_line += (i ? " " : "") + std::string(argv[i]);
+  set_signals();
+  launch_rank();
   int code = 0;
   try {
     root.parse(argc, argv);
+    flush_results();
     code = global().exit;
   } catch (const CLI::ParseError& e) {
     code = usage_error(root, e, argc, argv);  // CLI11's own codes are 100 and up; ours are documented in README

@@ -101,11 +101,20 @@ void add_run(CLI::App& root) {
   verb->add_option("--threads", o->threads, "threads per rank (run.threads)")->check(CLI::Range(1, 4096));
   verb->add_flag("--lossless", o->lossless, "write the film as FFV1 instead of H.264");
   verb->callback([o] {
-    study::Experiment experiment = study::load_experiment(o->file, o->set);
+    const Comm world = start_ranks(0);
+    study::Experiment experiment;
+    // One rank reads the file, so it need not be on every node and is the same everywhere.
+    world.together([&] {
+      if (world.rank() == 0) experiment = study::load_experiment(o->file, o->set);
+    });
+    const std::string text = world.broadcast(experiment.text, 0);
+    world.together([&] {
+      if (world.rank() != 0) experiment = study::parse_experiment(text, o->file, o->set);
+    });
     if (!o->out.empty()) experiment.output.dir = o->out;
     if (o->lossless) experiment.output.video = "ffv1";
     if (o->threads > 0) experiment.run.num_threads = o->threads;
-    const Comm world = start_ranks(static_cast<int>(experiment.run.num_threads));
+    if (experiment.run.num_threads > 0) set_num_threads(static_cast<int>(experiment.run.num_threads));
     const bool speaks = world.rank() == 0;
     if (speaks && !global().quiet)
       std::fprintf(stderr, "%s\n%dx%d pixels, %d frames, %d steps on %d rank(s) x %d thread(s)\n",

@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "core/error.hpp"
+#include "app/verbs.hpp"
 #include "io/atomic_file.hpp"
 #include "io/video.hpp"
 #include "worlds/world.hpp"
@@ -67,6 +67,7 @@ void write_stream(std::FILE* out, const std::string& name, const worlds::Clip& c
 }
 
 void run(Options& o) {
+  if (launch_rank() != 0) return;  // one clip, not one per rank
   read_size(o);
   read_set(o);
   if (o.captions + !o.out.empty() + !o.stream.empty() != 1)
@@ -100,8 +101,6 @@ void run(Options& o) {
 }
 
 }  // namespace
-
-void add_world(CLI::App& root);
 
 /// Registers `reel world`. The callback throws Error.
 void add_world(CLI::App& root) {
