@@ -35,7 +35,8 @@ class Clip:
 
 def clips(reel: str, seed: int, count: int, world: str = "mix", frames: int = CLIP_FRAMES) -> Iterator[Clip]:
     """Streams `count` clips with seeds `seed`, `seed + 1`, ... from the program `reel`."""
-    command = [reel, "world", world, "--seed", str(seed), "--count", str(count), "--frames", str(frames), "--stream", "-"]
+    command = [reel, "world", world, "--seed", str(seed), "--count", str(count), "--frames", str(frames)]
+    command += ["--stream", "-"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         try:

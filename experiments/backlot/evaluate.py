@@ -105,7 +105,7 @@ def positions_of(clip: data.Clip, truth: dict[str, Any], frames: np.ndarray) -> 
 
 
 def continue_by_law(truth: dict[str, Any], seen: np.ndarray, first: int, frames: int) -> np.ndarray:
-    """Positions [objects, F, 2] for `frames` frames, of which `seen` [objects, k, 2] are given from frame `first` on."""
+    """Positions [objects, F, 2] for `frames` frames; `seen` [objects, k, 2] are given, from frame `first` on."""
     facts, scale, fps = truth["facts"], truth["px_per_m"], truth["fps"]
     gravity = facts.get("gravity_m_per_s2", 0.0) * scale / fps**2  # px per frame^2, downwards
     t = np.arange(frames, dtype=float)
@@ -158,7 +158,7 @@ def camera_shift(before: Tensor, after: Tensor, steps: int = 30) -> Tensor:
         px = x / p[:, 2, None, None] + p[:, 0, None, None]
         py = y / p[:, 2, None, None] + p[:, 1, None, None]
         grid = torch.stack([px / (width / 2), py / (height / 2)], dim=-1)
-        return torch.nn.functional.grid_sample(before, grid, mode="bilinear", align_corners=False, padding_mode="border")
+        return torch.nn.functional.grid_sample(before, grid, align_corners=False, padding_mode="border")
 
     parameters = torch.tensor([0.0, 0.0, 1.0]).repeat(n, 1)
     inside = torch.zeros(height, width)
@@ -196,13 +196,16 @@ def velocities(positions: np.ndarray) -> np.ndarray:
     return (positions[..., SPAN:, :] - positions[..., :-SPAN, :]) / SPAN
 
 
-def velocity_errors(clips: list[data.Clip], truth: list[dict[str, Any]], films: dict[str, list[Any]], first: int, given: int) -> dict[str, Any]:
+def velocity_errors(
+    clips: list[data.Clip], truth: list[dict[str, Any]], films: dict[str, list[Any]], given: int
+) -> dict[str, Any]:
     """Mean velocity error of each film in `films` (frames, or positions already) from frame `given` - 1 on.
 
     A velocity counts where the true object is wholly inside the frame at both ends; an object that the tracker
     does not find counts as standing still, and is counted as lost.
     """
     sums: dict[str, list[float]] = {name: [] for name in films}
+    soon: dict[str, list[float]] = {name: [] for name in films}  # the first velocity alone
     lost = dict.fromkeys(films, 0)
     speeds, scale = [], []
     for i, (clip, facts) in enumerate(zip(clips, truth, strict=True)):
@@ -225,12 +228,16 @@ def velocity_errors(clips: list[data.Clip], truth: list[dict[str, Any]], films: 
             missing = ~np.isfinite(v).all(-1)
             lost[name] += int((missing & counts).sum())
             v[missing] = 0
-            sums[name].append(float(np.linalg.norm(v - true_v, axis=-1)[counts].mean()))
-    out: dict[str, Any] = {"clips": len(scale), "velocities": len(speeds), "mean_speed_px_per_frame": float(np.mean(speeds))}
+            errors = np.linalg.norm(v - true_v, axis=-1)
+            sums[name].append(float(errors[counts].mean()))
+            soon[name] += errors[:, given - 1][counts[:, given - 1]].tolist()
+    out: dict[str, Any] = {"clips": len(scale), "velocities": len(speeds)}
+    out["mean_speed_px_per_frame"] = float(np.mean(speeds))
     for name, values in sums.items():
         out[name] = {
             "px_per_frame": float(np.mean(values)),
             "median_px_per_frame": float(np.median(values)),
+            "first_px_per_frame": float(np.mean(soon[name])),
             "m_per_s": float(np.mean(np.array(values) * np.array(scale))),
             "lost": lost[name] / len(speeds),
         }
@@ -268,7 +275,8 @@ def evaluate_world(pipeline: WanPipeline, args: argparse.Namespace, world: str) 
         ],
         args.out.with_name(f"{args.out.stem}-{world}.png"),
     )
-    frozen = [np.concatenate([c.frames[:given], np.repeat(c.frames[given - 1 : given], num_frames - given, 0)]) for c in clips]
+    hold = np.minimum(np.arange(num_frames), given - 1)  # frame numbers of "copy the last given frame"
+    frozen = [clip.frames[hold] for clip in clips]
     result: dict[str, Any] = {
         "count": len(clips),
         "given_frames": [first, given - 1],
@@ -301,9 +309,9 @@ def evaluate_world(pipeline: WanPipeline, args: argparse.Namespace, world: str) 
         return result
     tracked = [positions_of(c, t, c.frames) for c, t in zip(clips, truth, strict=True)]
     law = [continue_by_law(t, p[:, first:given], first, num_frames) for t, p in zip(truth, tracked, strict=True)]
-    still = [np.concatenate([p[:, :given], np.repeat(p[:, given - 1 : given], num_frames - given, 1)], 1) for p in tracked]
+    still = [p[:, hold] for p in tracked]
     films = {"model": made, "copy": still, "law": law, "tracker": tracked, "vae": passed}
-    result["velocity"] = velocity_errors(clips, truth, films, first, given)
+    result["velocity"] = velocity_errors(clips, truth, films, given)
     return result
 
 

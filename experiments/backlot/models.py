@@ -221,7 +221,7 @@ def _down(x: Tensor, layer: torch.nn.Module) -> Tensor:
 
 
 def _up(x: Tensor, layer: torch.nn.Module) -> Tensor:
-    """Two frames of every frame but the first (which the time convolution never sees), then twice the height and width."""
+    """Two frames of every frame but the first, which the time convolution never sees; then twice the size."""
     b, c, t, h, w = x.shape
     if t > 1:
         rest = _causal(x[:, :, 1:], layer.time_conv)

@@ -204,7 +204,8 @@ def vae_loss(vae: nn.Module, video: Tensor, encoder_frozen: bool = False) -> tup
     edges = error.diff(dim=3).abs().mean() + error.diff(dim=4).abs().mean()
     kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
     psnr = -10 * torch.log10(error.detach().square().mean(dim=(1, 2, 3, 4)) / 4)
-    return pixels + 0.5 * edges + 1e-4 * kl, f"{video.shape[2]} frames psnr {psnr.mean():.1f} worst {psnr.min():.1f} kl {kl.item():.2f}"
+    text = f"{video.shape[2]} frames psnr {psnr.mean():.1f} worst {psnr.min():.1f} kl {kl.item():.2f}"
+    return pixels + 0.5 * edges + 1e-4 * kl, text
 
 
 def train_stills(args: argparse.Namespace) -> None:
@@ -307,7 +308,8 @@ def produce_latents(args: argparse.Namespace) -> None:
         print("latent mean", mean, "std", std)
         # A channel that the VAE does not use must not be blown up to unit variance.
         std = std.clamp(min=0.25 * std.median().item())
-        values = {"latents_mean": [round(v, 4) for v in mean.tolist()], "latents_std": [round(v, 4) for v in std.tolist()]}
+        values = {"latents_mean": mean, "latents_std": std}
+        values = {name: [round(v, 4) for v in value.tolist()] for name, value in values.items()}
         (args.run / "latents.json").write_text(json.dumps(values))
         vae.register_to_config(**values)
     mean = torch.tensor(vae.config.latents_mean).view(1, -1, 1, 1, 1)
