@@ -43,6 +43,8 @@ def main() -> None:
         expand_timesteps=True,
     )
     pipeline.save_pretrained(args.out)
+    # What Reel must know beyond diffusers' files: longer shots are rendered in segments of this length.
+    (args.out / "reel.json").write_text(json.dumps({"trained_frames": models.NUM_FRAMES}) + "\n")
     index = args.out / "model_index.json"
     content = json.loads(index.read_text())
     content.pop("_name_or_path", None)

@@ -221,7 +221,6 @@ void expect_fit(const Pipeline& pipeline, const Team& team, const Shot& shot, co
 Rendered render(const Pipeline& pipeline, const Team& team, const Shot& shot, const Sampling& sampling, double fps,
                 Observer& observer) {
   const VaeConfig& v = pipeline.vae();
-  const TransformerConfig& t = pipeline.transformer();
   expect_fit(pipeline, team, shot, sampling, shot.first_frames.empty() ? 0 : shot.first_frames.dim(1));
   const Shape shape = latent_shape(v, shot);
   const std::vector<Segment> segments = plan_segments(shape[1], pipeline.trained_latent_frames(), shot.segment_overlap);

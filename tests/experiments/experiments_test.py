@@ -53,7 +53,7 @@ def check_readme(reel, source):
     for path in sorted(set(re.findall(r"(?<![\w/])((?:experiments|datasets|tests|src|slurm|bench|kernels)/[\w./*-]*)", readme))):
         assert list(source.glob(path.rstrip("/."))), f"README names {path}, which is not there"
     for option in sorted(set(re.findall(r"`(--[a-z-]+)", readme))):
-        assert option in command([reel, "run", "--help"]), f"README names {option}"
+        assert option in command([reel, "run", "--help"]) + command([reel, "--help"]), f"README names {option}"
     codes = dict(re.findall(r"(\w+) = (\d+),", (source / "src/core/error.hpp").read_text()))
     for code in codes.values():
         assert re.search(rf"\b{code} ", readme), f"README does not name exit code {code}"
