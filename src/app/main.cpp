@@ -38,7 +38,7 @@ void print_error(const Error& e, const std::string& rank) {
 
 // Launchers kill all ranks when the first one leaves with an error: the others wait until rank 0 has said why.
 void let_rank_0_speak() {
-  if (!Comm::started() && launch_rank() != 0) std::this_thread::sleep_for(std::chrono::milliseconds(500));
+  if (!Comm::started() && launch_rank() != 0) std::this_thread::sleep_for(std::chrono::milliseconds(700));
 }
 
 // CLI11 only says that a verb is required; name the one that was probably meant.

@@ -92,8 +92,9 @@ void expect_memory(const Experiment& e, const model::Pipeline& pipeline, const C
   // About ten arrays [N, D] live through a block; the latents are on every rank.
   const double latents = 4.0 * static_cast<double>(latent_frames * v.z_dim) * area * node.size();
   const double denoise = share * 4.0 * 10.0 * tokens * static_cast<double>(t.width());
-  // The last level keeps two frames before each convolution, beside two arrays of four frames, and two copies of the film.
-  const double last_level = share * 4.0 * static_cast<double>(4 * (v.num_res_blocks + 1) + 8) * area_px /
+  // Arrays [px, C] of the autoencoder's last level: what it keeps for the next frames and works on. Measured: 57 where
+  // this says 32. Then the film, once more for the result.
+  const double last_level = share * 4.0 * static_cast<double>(8 * (v.num_res_blocks + 1) + 16) * area_px /
                             static_cast<double>(v.patch_size * v.patch_size) *
                             static_cast<double>(v.decoder_base_dim * v.dim_mult.front());
   const double film = (e.output.pixels ? 2.0 : 1.0) * 3.0 * area_px * static_cast<double>(e.shot.num_frames);
