@@ -1,6 +1,7 @@
 """What bad_input.py runs: bad experiments, models, weights, launches, places, tensors, and what must be said about each."""
 import array
 import json
+import os
 import shutil
 import struct
 
@@ -99,13 +100,14 @@ def folder_instead(file):
 
 
 def not_a_number(component):
-    """Damage: one NaN in the middle of the data of a component."""
+    """Damage: NaN in the first weights of the first block of a component."""
     def damage(folder):
         path = folder / "model" / WEIGHTS[component]
         header, data = read_safetensors(path)
         for name in sorted(header):
             entry = header[name]
-            if name.endswith(".weight") and entry["dtype"] == "F32" and ("blocks.0" in name or "conv_in" in name or "block.0" in name):
+            early = "blocks.0" in name or "block.0" in name or "conv_in" in name
+            if early and name.endswith(".weight") and entry["dtype"] == "F32":
                 at = entry["data_offsets"][0]
                 data = data[:at] + struct.pack("<f", float("nan")) + data[at + 4:]
         write_safetensors(path, header, data)
@@ -167,14 +169,16 @@ case("REEL_ISA unknown", 2, "sse9", "REEL_ISA", "available here", env={"REEL_ISA
 
 # ---- cases: model folders
 
-INDEX = "model/model_index.json"
+INDEX, CONFIG = "model/model_index.json", "model/transformer/config.json"
 case("model missing", 3, "none", "no such folder", changes={"model__path": '"none"'}, ranks=BOTH)
 case("model is a file", 3, "not a folder", "e.toml", changes={"model__path": '"e.toml"'})
 case("model_index missing", 3, "model_index.json", damage=remove(INDEX), ranks=(0, 2, 3))
 case("model_index is a folder", 3, "model_index.json", damage=folder_instead(INDEX))
 case("model_index cut", 3, "model_index.json", "not valid JSON", damage=bytes_edit(INDEX, lambda b: b[:100]))
-case("model_index not UTF-8", 3, "model_index.json", damage=bytes_edit(INDEX, lambda b: b.replace(b"WanPipeline", b"Wan\xff")))
-case("model_index deep", 3, "model_index.json", damage=bytes_edit(INDEX, lambda b: b'{"_class_name": ' + b"[" * 500_000 + b"]" * 500_000 + b"}"))
+case("model_index not UTF-8", 3, "model_index.json",
+     damage=bytes_edit(INDEX, lambda b: b.replace(b"WanPipeline", b"Wan\xff")))
+case("model_index deep", 3, "model_index.json",
+     damage=bytes_edit(INDEX, lambda b: b'{"_class_name": ' + b"[" * 500_000 + b"]" * 500_000 + b"}"))
 case("unknown pipeline class", 3, "WanImageToVideoPipeline", "model_index.json", ranks=BOTH,
      damage=json_edit(INDEX, lambda j: j.update(_class_name="WanImageToVideoPipeline")))
 case("unknown transformer class", 3, "'transformer'", "FluxTransformer2DModel", "WanTransformer3DModel",
@@ -182,20 +186,25 @@ case("unknown transformer class", 3, "'transformer'", "FluxTransformer2DModel", 
 case("unknown scheduler class", 3, "'scheduler'", "DDIMScheduler",
      damage=json_edit(INDEX, lambda j: j.update(scheduler=["diffusers", "DDIMScheduler"])))
 case("vae not named", 3, "'vae'", "missing", damage=json_edit(INDEX, lambda j: j.pop("vae")))
-case("config class", 3, "transformer/config.json", "Other", damage=json_edit("model/transformer/config.json", lambda j: j.update(_class_name="Other")))
+case("config class", 3, "transformer/config.json", "Other",
+     damage=json_edit(CONFIG, lambda j: j.update(_class_name="Other")))
 case("config missing", 3, "vae/config.json", damage=remove("model/vae/config.json"))
-case("config deep", 3, "num_layers", damage=bytes_edit("model/transformer/config.json", lambda b: b'{"num_layers": ' + b"[" * 500_000 + b"]" * 500_000 + b"}"))
-case("config heads huge", 3, "num_attention_heads", damage=json_edit("model/transformer/config.json", lambda j: j.update(num_attention_heads=10**12)))
-case("config layers text", 3, "num_layers", damage=json_edit("model/transformer/config.json", lambda j: j.update(num_layers="two")))
-case("config other width", 3, "has shape", "config.json", damage=json_edit("model/transformer/config.json", lambda j: j.update(ffn_dim=64)), ranks=BOTH)
-case("components do not fit", 3, "do not fit", damage=json_edit("model/transformer/config.json", lambda j: j.update(text_dim=64)))
-case("trained frames zero", 3, "reel.json", "trained_frames", damage=lambda f: (f / "model/reel.json").write_text('{"trained_frames": 0}'))
+case("config deep", 3, "num_layers",
+     damage=bytes_edit(CONFIG, lambda b: b'{"num_layers": ' + b"[" * 500_000 + b"]" * 500_000 + b"}"))
+case("config heads huge", 3, "num_attention_heads", damage=json_edit(CONFIG, lambda j: j.update(num_attention_heads=10**12)))
+case("config layers text", 3, "num_layers", damage=json_edit(CONFIG, lambda j: j.update(num_layers="two")))
+case("config other width", 3, "has shape", "config.json",
+     damage=json_edit(CONFIG, lambda j: j.update(ffn_dim=64)), ranks=BOTH)
+case("components do not fit", 3, "do not fit", damage=json_edit(CONFIG, lambda j: j.update(text_dim=64)))
+case("trained frames zero", 3, "reel.json", "trained_frames",
+     damage=lambda f: (f / "model/reel.json").write_text('{"trained_frames": 0}'))
 case("tokenizer missing", 3, "tokenizer", damage=remove("model/tokenizer"), ranks=BOTH)
 case("tokenizer cut", 3, "spiece.model", damage=bytes_edit("model/tokenizer/spiece.model", lambda b: b[:1000]))
 case("tokenizer is a folder", 3, "spiece.model", damage=folder_instead("model/tokenizer/spiece.model"))
 case("tokenizer.json garbage", 3, "tokenizer.json", damage=bytes_edit("model/tokenizer/tokenizer.json", lambda b: b[::-1]))
 case("wrong model hash", 3, "digest", "model.sha256", changes={"model__sha256": '"' + "0" * 64 + '"'}, ranks=BOTH)
-case("model unreadable", 3, "model", user=NOBODY, damage=lambda f: ((f / "model").chmod(0), (f / "out").mkdir(), (f / "out").chmod(0o777)))
+case("model unreadable", 3, "model", user=NOBODY,
+     damage=lambda f: ((f / "model").chmod(0), (f / "out").mkdir(), (f / "out").chmod(0o777)))
 
 # ---- cases: weights
 
@@ -207,7 +216,8 @@ case("weights empty", 3, T[6:], "empty", damage=bytes_edit(T, lambda b: b""))
 case("weights of 5 bytes", 3, T[6:], "too short", damage=bytes_edit(T, lambda b: b[:5]))
 case("weights are a folder", 3, T[6:], damage=folder_instead(T))
 case("weights garbage", 3, T[6:], damage=bytes_edit(T, lambda b: bytes(i * 31 % 256 for i in range(100_000))))
-case("header of 2^63 bytes", 3, "9223372036854775808", damage=bytes_edit(T, lambda b: struct.pack("<Q", 1 << 63) + b[8:]), ranks=BOTH)
+case("header of 2^63 bytes", 3, "9223372036854775808",
+     damage=bytes_edit(T, lambda b: struct.pack("<Q", 1 << 63) + b[8:]), ranks=BOTH)
 case("header longer than the file", 3, "is cut off", damage=bytes_edit(T, lambda b: struct.pack("<Q", len(b)) + b[8:]))
 case("header no JSON", 3, "not valid JSON", damage=bytes_edit(T, lambda b: b[:9] + b"?" + b[10:]))
 
@@ -224,14 +234,20 @@ def transposed(header):
 
 
 case("tensors overlap", 3, "overlapping", T[6:], damage=header_edit("transformer", overlap), ranks=BOTH)
-case("shape overflows", 3, "overflows", "tensor", damage=header_edit("transformer", lambda h: h[first(h)].update(shape=[1 << 62, 8])))
+case("shape overflows", 3, "overflows", "tensor",
+     damage=header_edit("transformer", lambda h: h[first(h)].update(shape=[1 << 62, 8])))
 case("shape negative", 3, "tensor", damage=header_edit("transformer", lambda h: h[first(h)].update(shape=[-1])))
-case("offsets beyond the file", 3, "tensor", damage=header_edit("transformer", lambda h: h[first(h)].update(data_offsets=[1 << 40, (1 << 40) + 4])))
-case("wrong shape", 3, "'blocks.0.ffn.net.2.weight'", "has shape", damage=header_edit("transformer", transposed), ranks=(0, 2, 3))
-case("wrong dtype", 3, "'proj_out.bias'", "I32", damage=header_edit("transformer", lambda h: h["proj_out.bias"].update(dtype="I32")), ranks=BOTH)
+case("offsets beyond the file", 3, "tensor",
+     damage=header_edit("transformer", lambda h: h[first(h)].update(data_offsets=[1 << 40, (1 << 40) + 4])))
+case("wrong shape", 3, "'blocks.0.ffn.net.2.weight'", "has shape",
+     damage=header_edit("transformer", transposed), ranks=(0, 2, 3))
+case("wrong dtype", 3, "'proj_out.bias'", "I32",
+     damage=header_edit("transformer", lambda h: h["proj_out.bias"].update(dtype="I32")), ranks=BOTH)
 case("unknown dtype", 3, "Q4_K", damage=header_edit("transformer", lambda h: h[first(h)].update(dtype="Q4_K")))
-case("tensor renamed", 3, "'proj_out.bias'", "missing", damage=header_edit("transformer", lambda h: h.update({"proj_out.bios": h.pop("proj_out.bias")})))
-case("tensor too many", 3, "'more'", damage=header_edit("vae", lambda h: h.update(more={"dtype": "F32", "shape": [0], "data_offsets": [0, 0]})))
+case("tensor renamed", 3, "'proj_out.bias'", "missing",
+     damage=header_edit("transformer", lambda h: h.update({"proj_out.bios": h.pop("proj_out.bias")})))
+case("tensor too many", 3, "'more'",
+     damage=header_edit("vae", lambda h: h.update(more={"dtype": "F32", "shape": [0], "data_offsets": [0, 0]})))
 case("bytes after the tensors", 3, "after its last tensor", damage=bytes_edit(T, lambda b: b + b"1234"))
 
 
@@ -259,12 +275,12 @@ case("frames beyond the model's positions", 2, "positions", model="pipeline_expa
 case("size beyond the model's positions", 2, "positions", changes={"shot__size": "[16384, 16384]"}, ranks=BOTH)
 # Terabytes: no machine that runs this test has them.
 case("film beyond the memory", 4, "GB are needed", model="pipeline_expand", ranks=BOTH,
-     damage=json_edit("model/transformer/config.json", lambda j: j.update(rope_max_seq_len=4096)),
+     damage=json_edit(CONFIG, lambda j: j.update(rope_max_seq_len=4096)),
      changes={"shot__size": "[16384, 16384]", "shot__frames": "100001"})
 case("tokens beyond the memory", 4, "GB are needed",
      changes={"model__path": None, "model__config": '"wan2.1-t2v-14b"', "shot__size": "[16384, 16384]", "shot__frames": "81"})
 case("size does not fit the patch", 2, "do not fit", "multiples of 32", changes={"shot__size": "[64, 48]"}, ranks=BOTH,
-     damage=json_edit("model/transformer/config.json", lambda j: j.update(patch_size=[1, 4, 4])))
+     damage=json_edit(CONFIG, lambda j: j.update(patch_size=[1, 4, 4])))
 case("given frames, plain model", 2, "cannot start from given frames", "expand_timesteps", ranks=BOTH,
      changes={"shot__first_frames": '{world = "uniform", latents = 1}'})
 case("given frames leave nothing", 2, "at least one must be rendered", model="pipeline_expand",
@@ -305,29 +321,41 @@ def given(**entries):
 
 
 DIT = {"hidden_states": ([1, 16, 1, 4, 4],), "timestep": ([1], "F32", 500.0), "encoder_hidden_states": ([1, 8, 32],)}
-case("forward: model missing", 3, "nowhere", args=("forward", "vae_decode", "--model", "nowhere", "--in", "x", "--out", "y"), ranks=BOTH)
+case("forward: model missing", 3, "nowhere",
+     args=("forward", "vae_decode", "--model", "nowhere", "--in", "x", "--out", "y"), ranks=BOTH)
 case("forward: input missing", 3, "in.safetensors", args=forward("vae_decode"), ranks=BOTH)
-case("forward: tensor missing", 3, "'z' is missing", args=forward("vae_decode"), damage=given(x=([1, 16, 1, 4, 4],)), ranks=BOTH)
-case("forward: wrong shape", 3, "'z'", "[B, 16, T, H, W]", args=forward("vae_decode"), damage=given(z=([1, 8, 1, 4, 4],)), ranks=BOTH)
+case("forward: tensor missing", 3, "'z' is missing", args=forward("vae_decode"),
+     damage=given(x=([1, 16, 1, 4, 4],)), ranks=BOTH)
+case("forward: wrong shape", 3, "'z'", "[B, 16, T, H, W]", args=forward("vae_decode"),
+     damage=given(z=([1, 8, 1, 4, 4],)), ranks=BOTH)
 case("forward: no batch", 3, "'z'", args=forward("vae_decode"), damage=given(z=([0, 16, 1, 4, 4],)))
 case("forward: wrong dtype", 3, "'z'", "I64", args=forward("vae_decode"), damage=given(z=([1, 16, 1, 4, 4], "I64")))
 case("forward: film of odd size", 2, "33 x 32", args=forward("vae_encode"), damage=given(x=([1, 3, 1, 32, 33],)))
 case("forward: steps out of range", 2, "--steps", args=forward("scheduler", "--steps", "0"), place=False)
-case("forward: too few velocities", 3, "'velocities'", args=forward("scheduler"), damage=given(noise=([4],), velocities=([3, 4],)))
+case("forward: too few velocities", 3, "'velocities'", args=forward("scheduler"),
+     damage=given(noise=([4],), velocities=([3, 4],)))
 case("forward: scalar noise", 3, "'velocities'", args=forward("scheduler"), damage=given(noise=([],), velocities=([],)))
-case("forward: output in no folder", 7, "none/y", args=("forward", "vae_decode", "--model", "model", "--in", "in.safetensors", "--out", "none/y"),
+case("forward: output in no folder", 7, "none/y",
+     args=("forward", "vae_decode", "--model", "model", "--in", "in.safetensors", "--out", "none/y"),
      damage=given(z=([1, 16, 1, 4, 4],)), ranks=BOTH)
-case("forward: output is a device", 7, "null", args=("forward", "vae_decode", "--model", "model", "--in", "in.safetensors", "--out", "/dev/null"),
+case("forward: output is no file", 7, "pipe",
+     args=("forward", "vae_decode", "--model", "model", "--in", "in.safetensors", "--out", "pipe"),
+     damage=lambda f: (given(z=([1, 16, 1, 4, 4],))(f), os.mkfifo(f / "pipe")))
+case("forward: output folder read-only", 7, "y.safetensors", args=forward("vae_decode"), user=NOBODY,
      damage=given(z=([1, 16, 1, 4, 4],)))
-case("forward: output folder read-only", 7, "y.safetensors", args=forward("vae_decode"), user=NOBODY, damage=given(z=([1, 16, 1, 4, 4],)))
-case("forward: text as floats", 3, "'input_ids'", "integers", args=forward("text_encoder"), damage=given(input_ids=([1, 4],), attention_mask=([1, 4],)))
-case("forward: all masked", 3, "attention_mask", args=forward("text_encoder"), damage=given(input_ids=([1, 4], "I64", 5), attention_mask=([1, 4], "I64", 0)))
+case("forward: text as floats", 3, "'input_ids'", "integers", args=forward("text_encoder"),
+     damage=given(input_ids=([1, 4],), attention_mask=([1, 4],)))
+case("forward: all masked", 3, "attention_mask", args=forward("text_encoder"),
+     damage=given(input_ids=([1, 4], "I64", 5), attention_mask=([1, 4], "I64", 0)))
 case("forward: id outside the vocabulary", 3, "99999", args=forward("text_encoder"),
      damage=given(input_ids=([1, 4], "I64", 99999), attention_mask=([1, 4], "I64", 1)), ranks=BOTH)
 case("forward: scalar timestep", 3, "'timestep'", args=forward("transformer"), damage=given(**dict(DIT, timestep=([],))))
-case("forward: patch does not fit", 2, "patches", args=forward("transformer"), damage=given(**dict(DIT, hidden_states=([1, 16, 1, 4, 5],))))
-case("forward: more ranks than tokens", 5, "tokens", args=forward("transformer"), damage=given(**dict(DIT, hidden_states=([1, 16, 1, 2, 2],))), ranks=(2,))
-case("forward: text of another batch", 3, "'encoder_hidden_states'", args=forward("transformer"), damage=given(**dict(DIT, encoder_hidden_states=([2, 8, 32],))))
+case("forward: patch does not fit", 2, "patches", args=forward("transformer"),
+     damage=given(**dict(DIT, hidden_states=([1, 16, 1, 4, 5],))))
+case("forward: more ranks than tokens", 5, "tokens", args=forward("transformer"),
+     damage=given(**dict(DIT, hidden_states=([1, 16, 1, 2, 2],))), ranks=(2,))
+case("forward: text of another batch", 3, "'encoder_hidden_states'", args=forward("transformer"),
+     damage=given(**dict(DIT, encoder_hidden_states=([2, 8, 32],))))
 case("forward: frames of another size", 3, "'frames'", model="pipeline_expand", args=forward("pipeline"),
      damage=given(latents=([1, 16, 3, 4, 4],), frames=([1, 3, 1, 64, 64],)), ranks=BOTH)
 case("forward: frames leave nothing", 3, "'frames'", model="pipeline_expand", args=forward("pipeline"),
@@ -336,9 +364,11 @@ case("forward: frames, plain model", 2, "expand_timesteps", args=forward("pipeli
      damage=given(latents=([1, 16, 3, 4, 4],), frames=([1, 3, 1, 32, 32],)))
 case("forward: prompt not UTF-8", 2, "UTF-8", args=forward("pipeline", "--prompt", b"\xff".decode(errors="surrogateescape")),
      damage=given(latents=([1, 16, 1, 4, 4],)), ranks=BOTH)
-case("forward: prompt file not UTF-8", 3, "p.json", args=("forward", "tokenizer", "--model", "model", "--in", "p.json", "--out", "y"),
+case("forward: prompt file not UTF-8", 3, "p.json",
+     args=("forward", "tokenizer", "--model", "model", "--in", "p.json", "--out", "y"),
      damage=lambda f: (f / "p.json").write_bytes(b'{"prompt": "\xff"}'))
-case("forward: prompt file is a folder", 3, "model", args=("forward", "tokenizer", "--model", "model", "--in", "model", "--out", "y"))
+case("forward: prompt file is a folder", 3, "model",
+     args=("forward", "tokenizer", "--model", "model", "--in", "model", "--out", "y"))
 
 # ---- cases: info, verify, world (rank 0 works, the others have nothing to do)
 
@@ -354,7 +384,8 @@ case("world: unknown", 2, "moon", args=("world", "moon", "--captions"), ranks=BO
 case("world: bad size", 2, "--size", args=("world", "fall", "--size", "64", "--out", "clips"))
 case("world: nowhere to go", 2, "--out", args=("world", "fall"))
 case("world: out under a file", 7, "e.toml", args=("world", "fall", "--frames", "1", "--out", "e.toml/x"), ranks=BOTH, **ONE)
-case("world: stream to a full disk", 7, "No space left", args=("world", "fall", "--stream", "-"), stdout=open("/dev/full", "wb"))
+case("world: stream to a full disk", 7, "No space left",
+     args=("world", "fall", "--stream", "-"), stdout=open("/dev/full", "wb"))
 
 # ---- cases: these are fine
 
