@@ -1,4 +1,4 @@
-"""Measures an exported pipeline on held-out clips and writes the numbers as JSON.
+"""Measures an exported pipeline on held-out clips; writes the numbers as JSON and the tables of the model card.
 
   python evaluate.py --model datasets/models/backlot-1 --reel build/release/reel --truth TRUTH --out numbers.json
 
@@ -315,6 +315,60 @@ def evaluate_world(pipeline: WanPipeline, args: argparse.Namespace, world: str) 
     return result
 
 
+def tables(results: dict[str, Any]) -> str:
+    """The numbers as the model card shows them."""
+    moving = [world for world in data.WORLDS if "velocity" in results.get(world, {})]
+    lines = [
+        f"{results[moving[0]]['count']} held-out clips per scene (seeds 1,000,000,000 on), {results['steps']} UniPC steps, "
+        f"guidance {results['guidance_scale']:g}.",
+        "",
+        "Velocity error in pixels per frame, mean (median) over clips, and in m/s:",
+        "",
+        "| scene | mean speed | **model** | copy the last frame | exact law | VAE | tracker | model, m/s | copy, m/s | not found |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for world in moving:
+        v = results[world]["velocity"]
+        pair = {n: f"{v[n]['px_per_frame']:.3f} ({v[n]['median_px_per_frame']:.3f})" for n in ("model", "copy", "law", "vae")}
+        lines.append(
+            f"| {world} | {v['mean_speed_px_per_frame']:.2f} | **{pair['model']}** | {pair['copy']} | {pair['law']} "
+            f"| {pair['vae']} | {v['tracker']['px_per_frame']:.3f} | {v['model']['m_per_s']:.2f} "
+            f"| {v['copy']['m_per_s']:.2f} | {100 * v['model']['lost']:.0f} % |"
+        )
+    if "house" in results:
+        camera = results["house"]["camera"]
+        shift = {n: camera[n]["shift_px_per_frame"] for n in ("model", "copy", "vae", "tracker")}
+        lines += [
+            "",
+            "Camera of the `house` scene over one second after the given frames: mean true shift "
+            f"{camera['mean_shift_px_per_frame']:.3f} px/frame; error of the model {shift['model']:.3f}, copy "
+            f"{shift['copy']:.3f}, VAE {shift['vae']:.3f}, tracker {shift['tracker']:.4f} px/frame; zoom error of the model "
+            f"{camera['model']['zoom_per_second']:.3f} per second, copy {camera['copy']['zoom_per_second']:.3f}.",
+        ]
+    lines += [
+        "",
+        "| scene | VAE round trip, dB PSNR: mean (worst clip) | continuation, dB PSNR against truth | copy the last frame |",
+        "|---|---|---|---|",
+    ]
+    shown = [world for world in data.WORLDS if world in results]
+    for world in shown:
+        r = results[world]
+        lines.append(
+            f"| {world} | {r['vae_psnr_db']:.1f} ({r['vae_psnr_worst_db']:.1f}) "
+            f"| {r['psnr_db']['model']:.1f} | {r['psnr_db']['copy']:.1f} |"
+        )
+    mean = np.mean([results[world]["vae_psnr_db"] for world in shown])
+    return "\n".join([*lines, "", f"Mean round trip over the {len(shown)} scenes: {mean:.1f} dB."])
+
+
+def write_card(card: Path, results: dict[str, Any]) -> None:
+    """Puts the tables between the marks of a model card."""
+    begin, end = "<!-- numbers: written by evaluate.py -->", "<!-- end of numbers -->"
+    text = card.read_text()
+    head, rest = text.split(begin)
+    card.write_text(f"{head}{begin}\n{tables(results)}\n{end}{rest.split(end)[1]}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, required=True)
@@ -322,6 +376,7 @@ def main() -> None:
     parser.add_argument("--truth", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--count", type=int, default=100, help="held-out clips per scene")
+    parser.add_argument("--card", type=Path, help="model card whose tables are replaced")
     parser.add_argument("--batch", type=int, default=20)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--guidance", type=float, default=1.0)
@@ -335,6 +390,8 @@ def main() -> None:
         results[world] = evaluate_world(pipeline, args, world)
         args.out.write_text(json.dumps(results, indent=2) + "\n")
         print(world, json.dumps(results[world]))
+    if args.card is not None:
+        write_card(args.card, results)
 
 
 if __name__ == "__main__":

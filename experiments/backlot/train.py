@@ -1,11 +1,15 @@
 """Trains the reference pipeline in stages. Every stage resumes from `--run` where it was stopped.
 
+  python train.py restore   --run RUN --model datasets/models/backlot-1  (instead of the first three stages)
   python train.py tokenizer --run RUN --reel build/release/reel
   python train.py stills    --run RUN --reel build/release/reel --minutes 15
   python train.py vae       --run RUN --reel build/release/reel --minutes 15
   python train.py latents   --run RUN --reel build/release/reel          (beside the next stage, at low priority)
   python train.py dit       --run RUN --minutes 60
   python train.py decoder   --run RUN --reel build/release/reel --minutes 20
+
+`torchrun --nproc-per-node N train.py ...` shares the work of a stage: every process draws its own clips, and gradients
+are averaged.
 """
 
 from __future__ import annotations
@@ -15,16 +19,19 @@ import json
 import math
 import os
 import random
+import shutil
 import signal
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
+from diffusers import AutoencoderKLWan, WanTransformer3DModel
 from torch import Tensor, nn
 from tqdm import tqdm
-from transformers import T5TokenizerFast
+from transformers import T5TokenizerFast, UMT5EncoderModel
 
 import data
 import models
@@ -45,7 +52,9 @@ ADAM_NAMES = (
     "relative_attention_bias",
 )
 DECODER_SEED = 500_000_000  # clips that the encoder was not trained on
+SEEDS_PER_PROCESS = 50_000_000  # each process of a shared stage has a range of clips of its own
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+RANK, PROCESSES = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 
 
 class Training:
@@ -79,6 +88,8 @@ class Training:
 
     def save(self) -> None:
         """Writes the state beside the old one, then takes its place; draws the loss curve."""
+        if RANK != 0:
+            return
         state = {
             "modules": self.modules.state_dict(),
             "average": self.average,
@@ -104,14 +115,33 @@ class Training:
         decay = max(0.0, (done - 0.4) / 0.6)
         return self.peak_lr * min(1.0, (self.step + 1) / 100) * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * decay)))
 
-    def update(self, loss: Tensor) -> None:
-        """One optimiser step; refuses a loss that is not finite."""
-        if not torch.isfinite(loss):
-            raise FloatingPointError(f"loss {loss.item()} at step {self.step}: lower the learning rate and resume")
+    def share(self, loss: float) -> float:
+        """Averages the gradients over all processes, agrees on clock and stop, and returns the mean loss."""
+        if PROCESSES == 1:
+            return loss
+        # The clock is that of rank 0; anyone may stop.
+        flat = [p.grad.flatten() for p in self.modules.parameters() if p.grad is not None]
+        words = torch.tensor([loss / PROCESSES, self.seconds if RANK == 0 else 0.0, float(self.stopped)])
+        total = torch.cat([torch.cat(flat).cpu() / PROCESSES, words])
+        dist.all_reduce(total)
+        at = 0
+        for p in self.modules.parameters():
+            if p.grad is not None:
+                p.grad.copy_(total[at : at + p.numel()].view_as(p))
+                at += p.numel()
+        mean, self.seconds, stopped = total[at:].tolist()
+        self.stopped = stopped > 0
+        return mean
+
+    def update(self, loss: Tensor) -> float:
+        """One optimiser step; returns the loss (the mean over processes) and refuses one that is not finite."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        value = self.share(loss.item())
+        if not math.isfinite(value):
+            raise FloatingPointError(f"loss {value} at step {self.step}: lower the learning rate and resume")
         nn.utils.clip_grad_norm_(self.modules.parameters(), 1.0)
         self.optimizer.step()
         # A young average would be full of the random start: let it follow faster at first.
@@ -119,21 +149,22 @@ class Training:
         with torch.no_grad():
             torch._foreach_lerp_(self.average, [p.detach() for p in self.modules.parameters()], 1 - rate)
         self.step += 1
+        return value
 
     def loop(self, one_step: Any, save_s: float = 180) -> None:
         """Calls `one_step() -> (loss, text for the bar)` until the minutes are spent."""
         last_save, total = time.monotonic(), 60 * self.minutes
-        with tqdm(total=round(total), initial=round(self.seconds), unit="s", mininterval=10) as bar:
+        with tqdm(total=round(total), initial=round(self.seconds), unit="s", mininterval=10, disable=RANK > 0) as bar:
             while self.seconds < total and not self.stopped:
                 start = time.monotonic()
                 share_cores(self.threads)
                 loss, text = one_step()
-                self.update(loss)
+                value = self.update(loss)
                 spent = time.monotonic() - start
                 self.seconds += spent
-                self.history.append((self.step, self.seconds, loss.item()))
+                self.history.append((self.step, self.seconds, value))
                 bar.update(round(self.seconds) - bar.n)
-                bar.set_postfix_str(f"step {self.step} loss {loss.item():.4f} {text}", refresh=False)
+                bar.set_postfix_str(f"step {self.step} loss {value:.4f} {text}", refresh=False)
                 if time.monotonic() - last_save > save_s:
                     self.save()
                     last_save = time.monotonic()
@@ -180,6 +211,19 @@ def plot_loss(history: list[tuple[int, float, float]], path: Path) -> None:
 # Stages
 
 
+def restore(args: argparse.Namespace) -> None:
+    """Begins a run from a published folder: its weights and latent statistics, with fresh optimisers."""
+    vae = AutoencoderKLWan.from_pretrained(args.model / "vae")
+    transformer = WanTransformer3DModel.from_pretrained(args.model / "transformer", torch_dtype=torch.float32)
+    text_encoder = UMT5EncoderModel.from_pretrained(args.model / "text_encoder")
+    shutil.copytree(args.model / "tokenizer", args.run / "tokenizer")
+    statistics = {name: vae.config[name] for name in ("latents_mean", "latents_std")}
+    (args.run / "latents.json").write_text(json.dumps(statistics))
+    Training(args.run / "vae.pt", {"vae": vae}, 1.0, 1.0, 1.0).save()
+    modules = {"transformer": transformer, "text_encoder": text_encoder}
+    Training(args.run / "dit.pt", modules, 1.0, 1.0, 1.0).save()
+
+
 def train_tokenizer(args: argparse.Namespace) -> None:
     """The vocabulary, from the captions of the first 20,000 training clips."""
     captions = [clip.caption for clip in tqdm(data.clips(args.reel, 0, 20_000, frames=1), total=20_000, mininterval=10)]
@@ -208,12 +252,19 @@ def vae_loss(vae: nn.Module, video: Tensor, encoder_frozen: bool = False) -> tup
     return pixels + 0.5 * edges + 1e-4 * kl, text
 
 
+def clip_stream(reel: str, training: Training, frames: int = data.CLIP_FRAMES) -> tuple[random.Random, Any]:
+    """This process's random numbers and its clips, from where the stage was stopped."""
+    first = training.next_seed + RANK * SEEDS_PER_PROCESS
+    rng = random.Random(training.step * PROCESSES + RANK)
+    torch.manual_seed(training.step * PROCESSES + RANK)
+    return rng, data.clips(reel, first, SEEDS_PER_PROCESS, frames=frames)
+
+
 def train_stills(args: argparse.Namespace) -> None:
     """The VAE on single frames: most of what it must learn is in them, and they cost a fifteenth of a short clip."""
     vae = models.build_vae()
     training = Training(args.run / "stills.pt", {"vae": vae}, args.lr or 2e-3, 0.995, args.minutes, args.threads)
-    rng = random.Random(training.step)
-    stream = data.clips(args.reel, training.next_seed, data.HELD_OUT - training.next_seed, frames=24)
+    rng, stream = clip_stream(args.reel, training, frames=24)
 
     def one_step() -> tuple[Tensor, str]:
         frames = []
@@ -233,8 +284,7 @@ def train_vae(args: argparse.Namespace) -> None:
         Training(args.run / "stills.pt", {"vae": vae}, 1.0, 1.0, 1.0).load_average()
         models.inflate(vae)
     training = Training(args.run / "vae.pt", {"vae": vae}, args.lr or 1e-3, 0.99, args.minutes, args.threads)
-    rng = random.Random(training.step)
-    stream = data.clips(args.reel, training.next_seed, data.HELD_OUT - training.next_seed)
+    rng, stream = clip_stream(args.reel, training)
 
     def one_step() -> tuple[Tensor, str]:
         # Small batches: many steps count for more here than smooth ones. The long crops teach the causal layers a
@@ -262,9 +312,8 @@ def train_decoder(args: argparse.Namespace) -> None:
     vae.decoder.requires_grad_(True)
     modules = {"decoder": vae.decoder}
     training = Training(args.run / "decoder.pt", modules, args.lr or 5e-4, 0.99, args.minutes, args.threads)
-    rng = random.Random(training.step)
-    first = max(training.next_seed, DECODER_SEED)
-    stream = data.clips(args.reel, first, data.HELD_OUT - first)
+    training.next_seed = max(training.next_seed, DECODER_SEED)
+    rng, stream = clip_stream(args.reel, training)
 
     def one_step() -> tuple[Tensor, str]:
         frames, batch = rng.choices(((9, 4), (17, 2), (33, 1)), (0.5, 0.3, 0.2))[0]
@@ -335,8 +384,8 @@ def train_dit(args: argparse.Namespace) -> None:
     transformer, text_encoder = models.build_transformer(), models.build_text_encoder(len(tokenizer))
     modules = {"transformer": transformer, "text_encoder": text_encoder}
     training = Training(args.run / "dit.pt", modules, args.lr or 2e-3, 0.995, args.minutes, args.threads)
-    pool, rng = data.LatentPool(args.run / "latents"), random.Random(training.step)
-    torch.manual_seed(training.step)
+    pool, rng = data.LatentPool(args.run / "latents"), random.Random(training.step * PROCESSES + RANK)
+    torch.manual_seed(training.step * PROCESSES + RANK)
 
     def one_step() -> tuple[Tensor, str]:
         if training.step % 50 == 0 or not pool.clips:
@@ -372,8 +421,9 @@ def train_dit(args: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", choices=("tokenizer", "stills", "vae", "latents", "dit", "decoder"))
+    parser.add_argument("stage", choices=("restore", "tokenizer", "stills", "vae", "latents", "dit", "decoder"))
     parser.add_argument("--run", type=Path, required=True, help="folder of the training state")
+    parser.add_argument("--model", type=Path, help="published folder for `restore`")
     parser.add_argument("--reel", default="build/release/reel", help="the program that makes the clips")
     parser.add_argument("--minutes", type=float, default=60, help="length of the stage, all sittings together")
     parser.add_argument("--shards", type=int, default=10_000, help="latent shards of 16 clips to produce at most")
@@ -383,7 +433,10 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     args.run.mkdir(parents=True, exist_ok=True)
+    if PROCESSES > 1:
+        dist.init_process_group("gloo")
     stages = {
+        "restore": restore,
         "tokenizer": train_tokenizer,
         "stills": train_stills,
         "vae": train_vae,

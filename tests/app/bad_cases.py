@@ -341,8 +341,9 @@ case("forward: output in no folder", 7, "none/y",
 case("forward: output is no file", 7, "pipe",
      args=("forward", "vae_decode", "--model", "model", "--in", "in.safetensors", "--out", "pipe"),
      damage=lambda f: (given(z=([1, 16, 1, 4, 4],))(f), os.mkfifo(f / "pipe")))
-case("forward: output folder read-only", 7, "y.safetensors", args=forward("vae_decode"), user=NOBODY,
-     damage=given(z=([1, 16, 1, 4, 4],)))
+case("forward: output folder read-only", 7, "ro/y", user=NOBODY,
+     args=("forward", "vae_decode", "--model", "model", "--in", "in.safetensors", "--out", "ro/y"),
+     damage=lambda f: (given(z=([1, 16, 1, 4, 4],))(f), (f / "ro").mkdir(), (f / "ro").chmod(0o555)))
 case("forward: text as floats", 3, "'input_ids'", "integers", args=forward("text_encoder"),
      damage=given(input_ids=([1, 4],), attention_mask=([1, 4],)))
 case("forward: all masked", 3, "attention_mask", args=forward("text_encoder"),

@@ -6,6 +6,7 @@ rank, no hang, nothing half-written. Each case is made in a folder of its own fr
 """
 import argparse
 import concurrent.futures
+import contextlib
 import json
 import os
 import pathlib
@@ -47,9 +48,12 @@ class Runner:
         self.reel = root / "bin" / "reel"
         shutil.copy(options.reel, self.reel)
         self.reel.chmod(0o755)
-        self.rank_sh = root / "bin" / "rank.sh"  # keeps the exit code of every rank
-        self.rank_sh.write_text("#!/bin/sh\ntrap '' TERM\n\"$@\"\ncode=$?\n"
-                                "echo $code > \"$CODES/$OMPI_COMM_WORLD_RANK\"\nexit $code\n")
+        # Keeps the exit code of every rank. In a session of its own, because mpirun kills, a second after the first rank has
+        # left, those that a busy machine keeps on their way out.
+        self.rank_sh = root / "bin" / "rank.sh"
+        self.rank_sh.write_text("#!/bin/sh\nexec setsid --fork --wait sh -c '"
+                                'at="$CODES/$OMPI_COMM_WORLD_RANK"; echo $$ > "$at.pid"; "$@"; code=$?; '
+                                'echo $code > "$at.new"; mv "$at.new" "$at"; exit $code\' rank "$@"\n')
         self.rank_sh.chmod(0o755)
         for name in ("pipeline_tiny", "pipeline_expand"):
             shutil.copytree(self.fixtures / name, root / name)
@@ -117,6 +121,7 @@ class Runner:
             told = f"{count} ranks: exit code {got}, {took:.1f} s\nstdout: {out}\nstderr: {err}"
             expect(got == code, f"exit code {code} expected\n{told}")
             expect(took < seconds, f"took more than {seconds} s\n{told}")
+            all_codes = self.codes_of_ranks(codes, count, seconds) if count else []
             left = sorted(str(p) for p in self.files(folder) - before
                           if not p.parts[0].startswith(("codes-", "home")) and not any(p.match(k) for k in keeps))
             expect(not left, f"left behind: {left}\n{told}")
@@ -130,8 +135,19 @@ class Runner:
             for noise in NOISE:
                 expect(noise not in err, f"noise: {noise}\n{told}")
             if count and every_rank and not alone:
-                all_codes = [(codes / str(r)).read_text().strip() if (codes / str(r)).exists() else "none" for r in range(count)]
                 expect(all_codes == [str(code)] * count, f"exit codes of the ranks: {all_codes}\n{told}")
+
+    @staticmethod
+    def codes_of_ranks(codes, count, seconds):
+        """Waits for the ranks that mpirun left behind; ends those that stay."""
+        ends, deadline = [codes / str(rank) for rank in range(count)], time.monotonic() + seconds
+        while not all(end.exists() for end in ends) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        for rank, end in enumerate(ends):
+            if not end.exists() and (codes / f"{rank}.pid").exists():
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(int((codes / f"{rank}.pid").read_text()), signal.SIGKILL)
+        return [end.read_text().strip() if end.exists() else "none" for end in ends]
 
     @staticmethod
     def files(folder):
