@@ -114,7 +114,7 @@ class LatentPool:
             x, caption = self.clips[rng.choice(self.long_enough[length])]
             spare = x.shape[1] - length
             offset = rng.randint(1, spare) if length > 1 and spare > 0 and rng.random() < 0.4 else 0
-            num_clean = rng.choices((0, 1, 2, 3, 4), (0.5, 0.15, 0.22, 0.13, 0) if offset == 0 else (0, 1, 2, 2, 1))[0]
+            num_clean = rng.choices((0, 1, 2, 3, 4), (0.4, 0.15, 0.3, 0.15, 0) if offset == 0 else (0, 1, 2, 2, 1))[0]
             latents.append(x[:, offset : offset + length])
             captions.append(caption)
             clean.append(min(num_clean, length - 1))
