@@ -2,8 +2,10 @@
 // Films as video files. H.264 for people, FFV1 for measurements (every RGB value kept).
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <vector>
 
+#include "core/frames.hpp"
 #include "core/tensor.hpp"
 
 namespace reel::io {
@@ -24,16 +26,22 @@ Rational frame_rate(double fps);
 /// fails, Exit::bug for a film whose sizes do not fit.
 void write_video(const std::filesystem::path& path, const Film& film, const VideoOptions& options = {});
 
+/// The first video stream of any file that libav opens, frame by frame in display order; memory for one frame. H.264
+/// and others are converted with the colour matrix and range that the file states (BT.601 for small and BT.709 for
+/// large pictures when it states none). Times are those in the file; a file without them counts by its frame rate.
+/// Throws Error (Exit::input) when the file cannot be opened or holds no video, and from `next` when it cannot be read
+/// on, when the picture changes its size, when times do not rise, or for a video without any frame.
+std::unique_ptr<FrameSource> open_video(const std::filesystem::path& path);
+/// Pictures of one size (anything that libav reads) in a folder, in byte order of their names; `fps` gives the times.
+std::unique_ptr<FrameSource> open_pictures(const std::filesystem::path& folder, double fps);
+
 /// A decoded video: 8-bit RGB frames in display order and their times.
 struct Video {
   Film film;                  ///< fps: the average rate that the file states, else of the times
   std::vector<double> pts_s;  ///< time of each frame, seconds; rising; as in the file
 };
 
-/// Reads the first video stream of any file that libav opens. H.264 and others are converted with the colour matrix and
-/// range that the file states (BT.601 for small and BT.709 for large pictures when it states none).
-/// `max_frames` > 0 stops after that many frames. Throws Error (Exit::input) when it cannot be read to its end, when
-/// the picture size changes, or when the file has no video.
+/// Reads a whole video as `open_video` gives it; `max_frames` > 0 stops after that many frames.
 Video read_video(const std::filesystem::path& path, std::int64_t max_frames = 0);
 
 }  // namespace reel::io

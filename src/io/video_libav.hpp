@@ -29,7 +29,7 @@ struct FreeBy {
   }
 };
 using CodecContext = std::unique_ptr<AVCodecContext, FreeBy<avcodec_free_context>>;
-using Frame = std::unique_ptr<AVFrame, FreeBy<av_frame_free>>;
+using AvFrame = std::unique_ptr<AVFrame, FreeBy<av_frame_free>>;
 using Packet = std::unique_ptr<AVPacket, FreeBy<av_packet_free>>;
 using Scaler = std::unique_ptr<SwsContext, FreeBy<sws_freeContext>>;
 

@@ -16,19 +16,61 @@ struct FreeInput {
 using Input = std::unique_ptr<AVFormatContext, FreeInput>;
 
 constexpr std::uint64_t max_film_bytes = std::uint64_t{64} << 30;
+constexpr int max_side_px = 32768;
 
-class Decoder {
+class VideoFrames final : public FrameSource {
  public:
-  explicit Decoder(const fs::path& path) : path_(path) {
-    std::error_code ignored;
-    if (!fs::is_regular_file(path, ignored)) {
-      throw Error(Exit::input, "cannot open the video: no such file", path.string(), "check the path");
+  explicit VideoFrames(const fs::path& path) : path_(path) { open(); }
+
+  bool next(Frame& frame) override {
+    LibavLog::first_error().clear();
+    while (!ended_) {
+      const int got = avcodec_receive_frame(codec_.get(), picture_.get());
+      if (got >= 0) {
+        // The FFV1 decoder hides a slice whose checksum is wrong behind the frame before, and only says so.
+        if (codec_->codec_id == AV_CODEC_ID_FFV1 && !LibavLog::first_error().empty()) {
+          fail(fmt::format("frame {} is damaged: {}", num_frames_, LibavLog::first_error()));
+        }
+        convert(*picture_, frame);
+        av_frame_unref(picture_.get());
+        return true;
+      }
+      if (got == AVERROR_EOF)
+        ended_ = true;
+      else if (got == AVERROR(EAGAIN))
+        feed();
+      else
+        check(got, "a frame is damaged");
     }
+    if (num_frames_ == 0) fail("holds no frames");
+    return false;
+  }
+
+  void rewind() override {
+    if (num_frames_ > 0 || ended_) open();  // anew: seeking is not exact in every container
+  }
+
+  std::string name() const override { return path_.string(); }
+
+  /// What the file states, or 0.
+  double fps() const {
+    const AVRational rate = av_guess_frame_rate(input_.get(), &stream(), nullptr);
+    return rate.num > 0 && rate.den > 0 ? av_q2d(rate) : 0;
+  }
+
+ private:
+  void open() {
+    std::error_code ignored;
+    if (!fs::is_regular_file(path_, ignored)) {
+      throw Error(Exit::input, "cannot open the video: no such file", path_.string(), "check the path");
+    }
+    codec_.reset();
+    scaler_.reset();
     // "file:" and the list keep playlists and odd names from opening anything else.
     AVFormatContext* input = nullptr;
     AVDictionary* settings = nullptr;
     av_dict_set(&settings, "protocol_whitelist", "file", 0);
-    const int opened = avformat_open_input(&input, ("file:" + path.string()).c_str(), nullptr, &settings);
+    const int opened = avformat_open_input(&input, ("file:" + path_.string()).c_str(), nullptr, &settings);
     av_dict_free(&settings);
     check(opened, "cannot open the video");
     input_.reset(input);
@@ -40,39 +82,11 @@ class Decoder {
     codec_->thread_count = 1;
     codec_->err_recognition = AV_EF_CRCCHECK | AV_EF_EXPLODE;
     check(avcodec_open2(codec_.get(), codec, nullptr), "cannot decode");
+    num_frames_ = 0;
+    ended_ = false;
   }
 
-  Video read(std::int64_t max_frames) {
-    const AVRational rate = av_guess_frame_rate(input_.get(), &stream(), nullptr);
-    Packet packet(av_packet_alloc());
-    int got = 0;
-    while (!full(max_frames) && (got = av_read_frame(input_.get(), packet.get())) >= 0) {
-      if (packet->stream_index == stream_) {
-        check(avcodec_send_packet(codec_.get(), packet.get()), "a packet is damaged");
-        drain(max_frames);
-      }
-      av_packet_unref(packet.get());
-    }
-    if (!full(max_frames)) {
-      if (got != AVERROR_EOF) check(got, "cannot read to the end");
-      check(avcodec_send_packet(codec_.get(), nullptr), "cannot finish decoding");
-      drain(max_frames);
-    }
-    Film& film = video_.film;
-    if (film.num_frames == 0) fail("holds no frames");
-    const double span_s = video_.pts_s.back() - video_.pts_s.front();
-    film.fps = rate.num > 0 && rate.den > 0 ? av_q2d(rate)
-               : span_s > 0                 ? static_cast<double>(film.num_frames - 1) / span_s
-                                            : 0;
-    for (std::size_t i = 0; i < video_.pts_s.size(); ++i) {
-      if (std::isnan(video_.pts_s[i])) video_.pts_s[i] = film.fps > 0 ? static_cast<double>(i) / film.fps : 0;
-    }
-    return std::move(video_);
-  }
-
- private:
   AVStream& stream() const { return *input_->streams[stream_]; }
-  bool full(std::int64_t max_frames) const { return max_frames > 0 && video_.film.num_frames >= max_frames; }
 
   [[noreturn]] void fail(const std::string& what) const {
     throw Error(Exit::input, what, path_.string(), "give a video that plays to its end, for example MP4 or Matroska");
@@ -82,37 +96,40 @@ class Decoder {
     return returned;
   }
 
-  void drain(std::int64_t max_frames) {
-    Frame frame(av_frame_alloc());
+  // The next packet of the stream, or the end, goes to the decoder.
+  void feed() {
     for (;;) {
-      const int got = avcodec_receive_frame(codec_.get(), frame.get());
-      if (got == AVERROR(EAGAIN) || got == AVERROR_EOF) return;
-      check(got, "a frame is damaged");
-      // The FFV1 decoder hides a slice whose checksum is wrong behind the frame before, and only says so.
-      if (codec_->codec_id == AV_CODEC_ID_FFV1 && !LibavLog::first_error().empty()) {
-        fail(fmt::format("frame {} is damaged: {}", video_.film.num_frames, LibavLog::first_error()));
+      const int got = av_read_frame(input_.get(), packet_.get());
+      if (got == AVERROR_EOF) {
+        check(avcodec_send_packet(codec_.get(), nullptr), "cannot finish decoding");
+        return;
       }
-      if (!full(max_frames)) add(*frame);
-      av_frame_unref(frame.get());
+      check(got, "cannot read to the end");
+      const bool ours = packet_->stream_index == stream_;
+      const int sent = ours ? avcodec_send_packet(codec_.get(), packet_.get()) : 0;
+      av_packet_unref(packet_.get());
+      check(sent, "a packet is damaged");
+      if (ours) return;
     }
   }
 
-  void add(const AVFrame& frame) {
-    Film& film = video_.film;
-    if (film.num_frames == 0) {
-      film.width_px = frame.width;
-      film.height_px = frame.height;
-      open_scaler(frame);
-    } else if (frame.width != film.width_px || frame.height != film.height_px || frame.format != format_) {
-      fail(fmt::format("the picture changes its size or format at frame {}", film.num_frames));
+  void convert(const AVFrame& from, Frame& to) {
+    if (scaler_ == nullptr) {
+      if (from.width > max_side_px || from.height > max_side_px) fail("the picture is too large");
+      open_scaler(from);
+      width_ = from.width;
+      height_ = from.height;
+    } else if (from.width != width_ || from.height != height_ || from.format != format_) {
+      fail(fmt::format("the picture changes its size or format at frame {}", num_frames_));
     }
-    if (film.rgb.size() + static_cast<std::size_t>(film.frame_bytes()) > max_film_bytes) fail("is too long");
-    film.rgb.resize(film.rgb.size() + static_cast<std::size_t>(film.frame_bytes()));
-    std::uint8_t* out = film.frame(film.num_frames);
-    if (frame.format == AV_PIX_FMT_0RGB32) {  // our own lossless films: no arithmetic at all
-      for (int y = 0; y < frame.height; ++y) {
-        const std::uint8_t* in = frame.data[0] + static_cast<std::ptrdiff_t>(y) * frame.linesize[0];
-        for (int x = 0; x < frame.width; ++x, in += 4, out += 3) {
+    to.width_px = width_;
+    to.height_px = height_;
+    to.rgb.resize(3 * static_cast<std::size_t>(width_) * static_cast<std::size_t>(height_));
+    std::uint8_t* out = to.rgb.data();
+    if (from.format == AV_PIX_FMT_0RGB32) {  // our own lossless films: no arithmetic at all
+      for (int y = 0; y < height_; ++y) {
+        const std::uint8_t* in = from.data[0] + static_cast<std::ptrdiff_t>(y) * from.linesize[0];
+        for (int x = 0; x < width_; ++x, in += 4, out += 3) {
           std::uint32_t pixel = 0;
           std::memcpy(&pixel, in, 4);
           out[0] = static_cast<std::uint8_t>(pixel >> 16);
@@ -121,14 +138,20 @@ class Decoder {
         }
       }
     } else {
-      const int stride = static_cast<int>(3 * film.width_px);
-      check(sws_scale(scaler_.get(), frame.data, frame.linesize, 0, frame.height, &out, &stride),
-            "cannot convert a frame");
+      const int stride = 3 * width_;
+      check(sws_scale(scaler_.get(), from.data, from.linesize, 0, height_, &out, &stride), "cannot convert a frame");
     }
-    const std::int64_t pts = frame.best_effort_timestamp;
-    video_.pts_s.push_back(pts == AV_NOPTS_VALUE ? std::nan("")
-                                                 : static_cast<double>(pts) * av_q2d(stream().time_base));
-    ++film.num_frames;
+    const std::int64_t pts = from.best_effort_timestamp;
+    if (pts != AV_NOPTS_VALUE) {
+      to.time_s = static_cast<double>(pts) * av_q2d(stream().time_base);
+    } else if (const double rate = fps(); rate > 0) {
+      to.time_s = static_cast<double>(num_frames_) / rate;
+    } else {
+      fail(fmt::format("frame {} has no time, and the file states no frame rate", num_frames_));
+    }
+    if (num_frames_ > 0 && !(to.time_s > last_time_s_)) fail(fmt::format("the times do not rise at frame {}", num_frames_));
+    last_time_s_ = to.time_s;
+    ++num_frames_;
   }
 
   void open_scaler(const AVFrame& frame) {
@@ -146,20 +169,77 @@ class Decoder {
                              1 << 16);
   }
 
-  const fs::path& path_;
+  const fs::path path_;
+  const LibavLog log_;
   Input input_;
   CodecContext codec_;
   Scaler scaler_;
-  int stream_ = 0;
-  int format_ = -1;
-  Video video_;
+  AvFrame picture_{av_frame_alloc()};
+  Packet packet_{av_packet_alloc()};
+  int stream_ = 0, format_ = -1, width_ = 0, height_ = 0;
+  bool ended_ = false;
+  std::int64_t num_frames_ = 0;
+  double last_time_s_ = 0;
+};
+
+class PictureFrames final : public FrameSource {
+ public:
+  PictureFrames(const fs::path& folder, double fps) : folder_(folder), fps_(fps) {
+    if (!(fps > 0)) throw Error(Exit::usage, "pictures have no times", folder.string(), "say how many there are in a second: --fps 24");
+    std::error_code failed;
+    for (const auto& entry : fs::directory_iterator(folder, failed))
+      if (entry.is_regular_file() && entry.path().filename().string()[0] != '.') files_.push_back(entry.path());
+    if (failed) throw Error(Exit::input, fmt::format("cannot read the folder: {}", failed.message()), folder.string(), "check the path");
+    if (files_.empty()) throw Error(Exit::input, "the folder holds no pictures", folder.string(), "give a folder of frames, 0001.png ...");
+    std::sort(files_.begin(), files_.end());
+  }
+
+  bool next(Frame& frame) override {
+    if (at_ == files_.size()) return false;
+    VideoFrames(files_[at_]).next(frame);
+    if (at_ == 0) {
+      width_ = frame.width_px;
+      height_ = frame.height_px;
+    } else if (frame.width_px != width_ || frame.height_px != height_) {
+      throw Error(Exit::input, fmt::format("is {} x {} pixels, the first picture {} x {}", frame.width_px, frame.height_px, width_, height_),
+                  files_[at_].string(), "give pictures of one size");
+    }
+    frame.time_s = static_cast<double>(at_++) / fps_;
+    return true;
+  }
+  void rewind() override { at_ = 0; }
+  std::string name() const override { return folder_.string(); }
+
+ private:
+  const fs::path folder_;
+  double fps_;
+  std::vector<fs::path> files_;
+  std::size_t at_ = 0;
+  std::int64_t width_ = 0, height_ = 0;
 };
 
 }  // namespace
 
+std::unique_ptr<FrameSource> open_video(const fs::path& path) { return std::make_unique<VideoFrames>(path); }
+std::unique_ptr<FrameSource> open_pictures(const fs::path& folder, double fps) {
+  return std::make_unique<PictureFrames>(folder, fps);
+}
+
 Video read_video(const fs::path& path, std::int64_t max_frames) {
-  const LibavLog log;
-  return Decoder(path).read(max_frames);
+  VideoFrames source(path);
+  Video video;
+  Film& film = video.film;
+  for (Frame frame; (max_frames <= 0 || film.num_frames < max_frames) && source.next(frame); ++film.num_frames) {
+    film.width_px = frame.width_px;
+    film.height_px = frame.height_px;
+    if (film.rgb.size() + frame.rgb.size() > max_film_bytes)
+      throw Error(Exit::input, "is too long to be held in memory", path.string(), "cut it into shots");
+    film.rgb.insert(film.rgb.end(), frame.rgb.begin(), frame.rgb.end());
+    video.pts_s.push_back(frame.time_s);
+  }
+  const double span_s = video.pts_s.back() - video.pts_s.front();
+  film.fps = source.fps() > 0 ? source.fps() : span_s > 0 ? static_cast<double>(film.num_frames - 1) / span_s : 0;
+  return video;
 }
 
 }  // namespace reel::io

@@ -78,7 +78,7 @@ class Encoder {
   }
 
   void encode() {
-    Frame frame(av_frame_alloc());
+    AvFrame frame(av_frame_alloc());
     frame->format = codec_->pix_fmt;
     frame->width = codec_->width;
     frame->height = codec_->height;

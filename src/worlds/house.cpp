@@ -195,7 +195,7 @@ void draw_house(const Pen& pen, const Light& light, const House& h) {
 
 }  // namespace
 
-Clip make_house(std::uint64_t seed, const Spec& spec) {
+Clip make_house(std::uint64_t seed, const Spec& spec, const std::function<Shake(std::int64_t frame)>& shake) {
   const Draws draws(seed, "house");
   Knobs knobs(spec, draws);
   const std::string wall = knobs.word("wall", slot_words("house", "wall")),
@@ -234,12 +234,14 @@ Clip make_house(std::uint64_t seed, const Spec& spec) {
     const auto i = static_cast<std::size_t>(f);
     const double t = static_cast<double>(f) / spec.fps;
     // Pushing in never arrives: after 90 % of the way the camera stops.
-    const double zoom = 1 / (1 - std::min(push_per_s * t, 0.9)), pan_m = way * pan_m_per_s * t;
-    const Pen pen{canvas, {start_x + pan_m, look_y_m}, px_per_m * zoom};
+    const Shake shaken = shake ? shake(f) : Shake{};
+    const double zoom = shaken.zoom / (1 - std::min(push_per_s * t, 0.9)), pan_m = way * pan_m_per_s * t + shaken.x_px / px_per_m;
+    const Pen pen{canvas, {start_x + pan_m, look_y_m - shaken.y_px / px_per_m}, px_per_m * zoom};
     append(track, pen, {0, track.half_height_m}, {0, 0}, track.half_width_m, track.half_height_m);
     clip.camera.x_px[i] = pan_m * px_per_m;
+    clip.camera.y_px[i] = shaken.y_px;
     clip.camera.zoom[i] = zoom;
-    if (f > 0 && way == 0 && !pushes) {
+    if (f > 0 && way == 0 && !pushes && !shake) {
       std::copy(clip.film.frame(0), clip.film.frame(1), clip.film.frame(f));
       continue;
     }

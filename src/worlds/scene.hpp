@@ -1,5 +1,6 @@
 #pragma once
 // What the scenes share: knobs (draws that the caller may override), a pen in metres, and track keeping.
+#include <functional>
 #include <initializer_list>
 #include <set>
 #include <span>
@@ -86,6 +87,11 @@ const Words& slot_words(const std::string& world, const std::string& slot);
 Clip make_ball(std::string_view world, std::uint64_t seed, const Spec& spec);  // uniform, parabola
 Clip make_collision(std::uint64_t seed, const Spec& spec);
 Clip make_fall(std::uint64_t seed, const Spec& spec);
-Clip make_house(std::uint64_t seed, const Spec& spec);
+/// What an unsteady camera adds to its path in one frame: pixels of frame 0, and a factor on the zoom.
+struct Shake {
+  double x_px = 0, y_px = 0, zoom = 1;
+};
+Clip make_house(std::uint64_t seed, const Spec& spec, const std::function<Shake(std::int64_t frame)>& shake = {});
+Clip make_flawed_house(std::string_view injection, double knob, std::uint64_t seed, const Spec& spec);  // for the lab
 
 }  // namespace reel::worlds

@@ -129,6 +129,55 @@ TEST_F(VideoTest, ReadsOnlyAsManyFramesAsAsked) {
   EXPECT_EQ(read_video(dir / "v.mkv", 50).film.num_frames, 12);
 }
 
+TEST_F(VideoTest, FramesComeOneByOneAndAgain) {
+  const Film film = noise_film(7, 16, 24);
+  write_video(dir / "v.mkv", film, {.lossless = true});
+  const auto source = open_video(dir / "v.mkv");
+  Frame frame;
+  for (int round = 0; round < 3; ++round) {
+    std::int64_t f = 0;
+    for (; source->next(frame); ++f) {
+      EXPECT_EQ(frame.width_px, 24);
+      EXPECT_NEAR(frame.time_s, static_cast<double>(f) / 16, 0.0006);
+      EXPECT_TRUE(std::equal(frame.rgb.begin(), frame.rgb.end(), film.frame(f)));
+      if (round == 1 && f == 3) break;  // also from the middle
+    }
+    if (round != 1) {
+      EXPECT_EQ(f, 7);
+      EXPECT_FALSE(source->next(frame));
+    }
+    source->rewind();
+  }
+}
+
+TEST_F(VideoTest, FolderOfPicturesIsAFilm) {
+  std::filesystem::create_directory(dir / "p");
+  for (int f = 0; f < 3; ++f) {  // PPM: 3 x 2 pixels of one grey
+    put(fmt::format("p/{:03}.ppm", 10 * f), "P6\n3 2\n255\n" + std::string(18, static_cast<char>(40 * f)));
+  }
+  const auto source = open_pictures(dir / "p", 8);
+  Frame frame;
+  for (int f = 0; f < 3; ++f) {
+    ASSERT_TRUE(source->next(frame));
+    EXPECT_EQ(frame.time_s, f / 8.0);
+    EXPECT_EQ(frame.rgb, std::vector<std::uint8_t>(18, static_cast<std::uint8_t>(40 * f)));
+  }
+  EXPECT_FALSE(source->next(frame));
+  source->rewind();
+  EXPECT_TRUE(source->next(frame));
+  put("p/zzz.ppm", "P6\n1 1\n255\nabc");
+  const Error size = error_of([&] {
+    const auto other = open_pictures(dir / "p", 8);
+    while (other->next(frame)) {
+    }
+  });
+  expect_contains(size.what(), "1 x 1 pixels");
+  EXPECT_EQ(error_of([&] { open_pictures(dir / "p", 0); }).exit(), Exit::usage);
+  EXPECT_EQ(error_of([&] { open_pictures(dir / "none", 8); }).exit(), Exit::input);
+  std::filesystem::create_directory(dir / "empty");
+  EXPECT_EQ(error_of([&] { open_pictures(dir / "empty", 8); }).exit(), Exit::input);
+}
+
 TEST_F(VideoTest, RefusesWhatDoesNotFit) {
   const Film odd = noise_film(1, 15, 16), film = noise_film(1, 16, 16);
   EXPECT_EQ(error_of([&] { write_video(dir / "v.mp4", odd); }).exit(), Exit::usage);
