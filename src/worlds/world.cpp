@@ -4,7 +4,6 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
 #include "core/error.hpp"
 #include "worlds/scene.hpp"
@@ -75,40 +74,6 @@ Clip make(std::string_view world, std::uint64_t seed, const Spec& spec) {
   if (name == "fall") return make_fall(seed, spec);
   if (name == "house") return make_house(seed, spec);
   refuse_world(world);
-}
-
-std::string truth_json(const Clip& clip) {
-  // One line per key and per object: short enough to read, and lists of numbers stay on one line.
-  std::string out = "{\n";
-  const auto line = [&](const char* key, const nlohmann::ordered_json& value) {
-    out += fmt::format("  \"{}\": {},\n", key, value.dump());
-  };
-  line("world", clip.world);
-  line("seed", clip.seed);
-  line("caption", clip.caption);
-  line("frames", clip.film.num_frames);
-  line("height_px", clip.film.height_px);
-  line("width_px", clip.film.width_px);
-  line("fps", clip.film.fps);
-  line("px_per_m", clip.px_per_m);
-  line("facts", clip.facts);
-  line("attributes", clip.attributes);
-  line("camera", {{"x_px", clip.camera.x_px}, {"y_px", clip.camera.y_px}, {"zoom", clip.camera.zoom}});
-  out += "  \"objects\": [";
-  for (const Track& t : clip.objects)
-    out += (&t == &clip.objects.front() ? "\n    " : ",\n    ") +
-           nlohmann::ordered_json{{"name", t.name},
-                                  {"half_width_m", t.half_width_m},
-                                  {"half_height_m", t.half_height_m},
-                                  {"x_m", t.x_m},
-                                  {"y_m", t.y_m},
-                                  {"vx_m_per_s", t.vx_m_per_s},
-                                  {"vy_m_per_s", t.vy_m_per_s},
-                                  {"x_px", t.x_px},
-                                  {"y_px", t.y_px},
-                                  {"visible", t.visible}}
-               .dump();
-  return out + "\n  ]\n}\n";
 }
 
 }  // namespace reel::worlds

@@ -58,6 +58,8 @@ std::string mix_world(std::uint64_t seed);
 
 /// Everything but the pixels, as JSON: tracks, camera, facts, caption.
 std::string truth_json(const Clip& clip);
+/// The clip, without pixels, that `truth_json` wrote; `name` is the file, for messages. Throws Error (Exit::input).
+Clip read_truth(std::string_view text, const std::string& name);
 
 /// Every caption the grammar can produce for one world (or "mix": for all), without repeats, in a fixed order.
 /// Meant for training a tokenizer. Throws Error(Exit::usage) for an unknown world.

@@ -9,6 +9,7 @@
 #include <string>
 #include <tuple>
 
+#include "core/error.hpp"
 #include "worlds/world.hpp"
 
 namespace reel::worlds {
@@ -125,6 +126,27 @@ void expect_refused(const std::string& world, const Spec& spec, const std::strin
     EXPECT_NE((e.what() + (" " + e.where()) + " " + e.hint()).find(says), std::string::npos)
         << e.what() << " " << e.hint();
   }
+}
+
+TEST(Worlds, TruthComesBackAsItWasWritten) {
+  for (const auto& name : names()) {
+    Clip clip = make(name, 11);
+    clip.film.rgb.clear();
+    EXPECT_EQ(truth_json(read_truth(truth_json(clip), "a")), truth_json(clip)) << name;
+  }
+  const std::string text = truth_json(make("fall", 1));
+  for (std::size_t n = 0; n < text.size(); n += 97) {
+    try {
+      read_truth(text.substr(0, n), "cut.json");
+      ADD_FAILURE() << n << " bytes";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.exit(), Exit::input);
+      EXPECT_EQ(error.where(), "cut.json");
+    }
+  }
+  std::string other = text;
+  other.replace(other.find("\"frames\": 33"), 12, "\"frames\": 34");
+  EXPECT_THROW(read_truth(other, "a"), Error);
 }
 
 TEST(Worlds, BadInputIsRefusedWithHelp) {
