@@ -21,9 +21,24 @@ struct Rational {
 };
 Rational frame_rate(double fps);
 
-/// Writes `film` to `path`, whole or not at all; one encoder thread, so the same film gives the same file.
-/// Throws Error: Exit::usage when the name does not fit the format or H.264 gets an odd size, Exit::write when a write
-/// fails, Exit::bug for a film whose sizes do not fit.
+/// Writes a video frame by frame, whole or not at all: without `finish` nothing stays. One encoder thread, so the same
+/// frames give the same file. Throws Error: Exit::usage when the name does not fit the format or H.264 gets an odd
+/// size, Exit::write when a write fails, Exit::bug for sizes that no film has.
+class VideoWriter {
+ public:
+  VideoWriter(const std::filesystem::path& path, std::int64_t width_px, std::int64_t height_px, double fps,
+              const VideoOptions& options = {});
+  ~VideoWriter();
+  /// The next frame, [H, W, 3].
+  void add(const std::uint8_t* rgb);
+  void finish();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+/// Writes a whole film with a VideoWriter.
 void write_video(const std::filesystem::path& path, const Film& film, const VideoOptions& options = {});
 
 /// The first video stream of any file that libav opens, frame by frame in display order; memory for one frame. H.264

@@ -21,8 +21,9 @@ using Output = std::unique_ptr<AVFormatContext, FreeOutput>;
 
 class Encoder {
  public:
-  Encoder(const fs::path& path, const fs::path& temporary, const Film& film, const VideoOptions& options)
-      : path_(path), film_(film) {
+  Encoder(const fs::path& path, const fs::path& temporary, std::int64_t width_px, std::int64_t height_px, double fps,
+          const VideoOptions& options)
+      : path_(path) {
     AVFormatContext* output = nullptr;
     check(avformat_alloc_output_context2(&output, nullptr, options.lossless ? "matroska" : "mp4", temporary.c_str()));
     output_.reset(output);
@@ -34,9 +35,9 @@ class Encoder {
                   path.string(), options.lossless ? "install FFmpeg with FFV1" : "use output.video = \"ffv1\"");
     }
     codec_.reset(avcodec_alloc_context3(codec));
-    const Rational rate = frame_rate(film.fps);
-    codec_->width = static_cast<int>(film.width_px);
-    codec_->height = static_cast<int>(film.height_px);
+    const Rational rate = frame_rate(fps);
+    codec_->width = static_cast<int>(width_px);
+    codec_->height = static_cast<int>(height_px);
     codec_->time_base = {rate.den, rate.num};
     codec_->framerate = {rate.num, rate.den};
     codec_->thread_count = 1;
@@ -75,21 +76,21 @@ class Encoder {
     const int written = avformat_write_header(output_.get(), &settings);
     av_dict_free(&settings);
     check(written);
+    frame_->format = codec_->pix_fmt;
+    frame_->width = codec_->width;
+    frame_->height = codec_->height;
+    check(av_frame_get_buffer(frame_.get(), 0));
   }
 
-  void encode() {
-    AvFrame frame(av_frame_alloc());
-    frame->format = codec_->pix_fmt;
-    frame->width = codec_->width;
-    frame->height = codec_->height;
-    check(av_frame_get_buffer(frame.get(), 0));
-    for (std::int64_t f = 0; f < film_.num_frames; ++f) {
-      check(av_frame_make_writable(frame.get()));
-      fill(*frame, film_.frame(f));
-      frame->pts = f;
-      check(avcodec_send_frame(codec_.get(), frame.get()));
-      drain();
-    }
+  void add(const std::uint8_t* rgb) {
+    check(av_frame_make_writable(frame_.get()));
+    fill(*frame_, rgb);
+    frame_->pts = num_frames_++;
+    check(avcodec_send_frame(codec_.get(), frame_.get()));
+    drain();
+  }
+
+  void finish() {
     check(avcodec_send_frame(codec_.get(), nullptr));
     drain();
     check(av_write_trailer(output_.get()));
@@ -108,7 +109,7 @@ class Encoder {
   }
 
   void fill(AVFrame& frame, const std::uint8_t* rgb) const {
-    const auto width = static_cast<int>(film_.width_px), height = static_cast<int>(film_.height_px);
+    const int width = codec_->width, height = codec_->height;
     if (scaler_ != nullptr) {
       const int stride = 3 * width;
       check(sws_scale(scaler_.get(), &rgb, &stride, 0, height, frame.data, frame.linesize));
@@ -136,11 +137,12 @@ class Encoder {
     }
   }
 
-  const fs::path& path_;
-  const Film& film_;
+  const fs::path path_;
   Output output_;
   CodecContext codec_;
   Scaler scaler_;
+  AvFrame frame_{av_frame_alloc()};
+  std::int64_t num_frames_ = 0;
 };
 
 }  // namespace
@@ -155,33 +157,46 @@ Rational frame_rate(double fps) {
   return {rate.num, rate.den};
 }
 
-void write_video(const fs::path& path, const Film& film, const VideoOptions& options) {
-  REEL_CHECK(
-      film.num_frames > 0 && film.height_px > 0 && film.width_px > 0 && film.height_px <= 16384 &&
-          film.width_px <= 16384 && film.rgb.size() == static_cast<std::size_t>(film.num_frames * film.frame_bytes()),
-      "film of {} frames, {} x {} px, {} bytes", film.num_frames, film.width_px, film.height_px, film.rgb.size());
+struct VideoWriter::State {
+  LibavLog log;
+  AtomicFile file;
+  Encoder encoder;
+  State(const fs::path& path, std::int64_t width_px, std::int64_t height_px, double fps, const VideoOptions& options)
+      : file(path), encoder(path, file.temporary(), width_px, height_px, fps, options) {}
+};
+
+VideoWriter::VideoWriter(const fs::path& path, std::int64_t width_px, std::int64_t height_px, double fps,
+                         const VideoOptions& options) {
+  REEL_CHECK(height_px > 0 && width_px > 0 && height_px <= 16384 && width_px <= 16384, "{} x {} px", width_px, height_px);
   REEL_CHECK(options.crf >= 0 && options.crf <= 51, "crf {}", options.crf);
   const char* const suffix = options.lossless ? ".mkv" : ".mp4";
   if (path.extension() != suffix) {
     throw Error(Exit::usage, fmt::format("{} video is stored in {} files", options.lossless ? "FFV1" : "H.264", suffix),
                 path.string(), fmt::format("name the file *{}", suffix));
   }
-  if (film.width_px < 8 || film.height_px < 8) {  // FFV1 loses bits below 3 px (its slices become empty)
-    throw Error(Exit::usage, fmt::format("a film of {} x {} px is too small for video", film.width_px, film.height_px),
+  if (width_px < 8 || height_px < 8) {  // FFV1 loses bits below 3 px (its slices become empty)
+    throw Error(Exit::usage, fmt::format("a film of {} x {} px is too small for video", width_px, height_px),
                 path.string(), "8 px and more are written");
   }
-  if (!options.lossless && (film.width_px % 2 != 0 || film.height_px % 2 != 0)) {
-    throw Error(Exit::usage,
-                fmt::format("H.264 needs even sizes, the film is {} x {} px", film.width_px, film.height_px),
+  if (!options.lossless && (width_px % 2 != 0 || height_px % 2 != 0)) {
+    throw Error(Exit::usage, fmt::format("H.264 needs even sizes, the film is {} x {} px", width_px, height_px),
                 path.string(), "write it lossless (FFV1, .mkv)");
   }
-  const LibavLog log;
-  AtomicFile file(path);
-  {
-    Encoder encoder(path, file.temporary(), film, options);
-    encoder.encode();
-  }
-  file.commit();
+  state_ = std::make_unique<State>(path, width_px, height_px, fps, options);
+}
+VideoWriter::~VideoWriter() = default;
+void VideoWriter::add(const std::uint8_t* rgb) { state_->encoder.add(rgb); }
+void VideoWriter::finish() {
+  state_->encoder.finish();
+  state_->file.commit();
+}
+
+void write_video(const fs::path& path, const Film& film, const VideoOptions& options) {
+  REEL_CHECK(film.num_frames > 0 && film.rgb.size() == static_cast<std::size_t>(film.num_frames * film.frame_bytes()),
+             "film of {} frames, {} x {} px, {} bytes", film.num_frames, film.width_px, film.height_px, film.rgb.size());
+  VideoWriter writer(path, film.width_px, film.height_px, film.fps, options);
+  for (std::int64_t f = 0; f < film.num_frames; ++f) writer.add(film.frame(f));
+  writer.finish();
 }
 
 }  // namespace reel::io

@@ -73,8 +73,9 @@ std::string version_text() {
       proc_value("/proc/cpuinfo", "model name"), instruction_sets());
 }
 
-std::string program_digest() {
-  std::ifstream stream("/proc/self/exe", std::ios::binary);
+std::string file_sha256(const std::filesystem::path& path) {
+  std::ifstream stream(path, std::ios::binary);
+  if (!stream || std::filesystem::is_directory(path)) throw Error(Exit::input, "cannot be read", path.string(), "check the path");
   Sha256 hash;
   std::vector<char> block(std::size_t{1} << 20);
   while (stream) {
@@ -83,6 +84,8 @@ std::string program_digest() {
   }
   return hash.hex();
 }
+
+std::string program_digest() { return file_sha256("/proc/self/exe"); }
 
 std::string build_json() {
   return dumped({{"version", build::version},

@@ -15,6 +15,8 @@ namespace reel::study {
 std::string version_text();
 /// Version and commit: "Reel 0.1.0 (1a2b3c4d5e6f)".
 std::string program_name();
+/// SHA-256 of a file's bytes. Throws Error (Exit::input) when it cannot be read.
+std::string file_sha256(const std::filesystem::path& path);
 /// SHA-256 of the running program's file, so that ranks can tell whether they run the same build.
 std::string program_digest();
 
