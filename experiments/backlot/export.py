@@ -15,7 +15,7 @@ from diffusers import WanPipeline
 from transformers import T5TokenizerFast
 
 import models
-from train import Training, load_vae
+from train import Training, build_transformer, load_vae
 
 
 def main() -> None:
@@ -26,7 +26,7 @@ def main() -> None:
 
     vae = load_vae(args.run)
     tokenizer = T5TokenizerFast.from_pretrained(args.run / "tokenizer")
-    transformer, text_encoder = models.build_transformer(), models.build_text_encoder(len(tokenizer))
+    transformer, text_encoder = build_transformer(args.run), models.build_text_encoder(len(tokenizer))
     if (args.run / "dit.pt").exists():
         Training(
             args.run / "dit.pt", {"transformer": transformer, "text_encoder": text_encoder}, 1.0, 1.0, 1.0

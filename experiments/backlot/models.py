@@ -82,18 +82,18 @@ def build_text_encoder(vocab_size: int) -> UMT5EncoderModel:
     )
 
 
-def build_transformer() -> WanTransformer3DModel:
-    """Six blocks, six heads of 32."""
+def build_transformer(num_layers: int = 6, num_heads: int = 6, ffn_dim: int = 768) -> WanTransformer3DModel:
+    """Heads of 32. The default is the first generation's."""
     model = WanTransformer3DModel(
         patch_size=(1, 2, 2),
-        num_attention_heads=6,
+        num_attention_heads=num_heads,
         attention_head_dim=32,
         in_channels=LATENT_CHANNELS,
         out_channels=LATENT_CHANNELS,
         text_dim=TEXT_DIM,
         freq_dim=128,
-        ffn_dim=768,
-        num_layers=6,
+        ffn_dim=ffn_dim,
+        num_layers=num_layers,
         cross_attn_norm=True,
         qk_norm="rms_norm_across_heads",
         eps=1e-6,

@@ -343,6 +343,12 @@ def load_vae(run: Path) -> models.AutoencoderKLWan:
     return vae.eval().requires_grad_(False)
 
 
+def build_transformer(run: Path) -> WanTransformer3DModel:
+    """In the sizes that the run's transformer.json gives: {"num_layers": 8, "num_heads": 8, "ffn_dim": 1024}."""
+    sizes = run / "transformer.json"
+    return models.build_transformer(**(json.loads(sizes.read_text()) if sizes.exists() else {}))
+
+
 def produce_latents(args: argparse.Namespace) -> None:
     """Encodes training clips into shards without end; the first shards also give the latent statistics."""
     vae = load_vae(args.run)
@@ -389,7 +395,7 @@ def tokenize(tokenizer: T5TokenizerFast, captions: list[str]) -> tuple[Tensor, T
 def train_dit(args: argparse.Namespace) -> None:
     """The transformer and the text encoder together, by flow matching on windows of latents."""
     tokenizer = T5TokenizerFast.from_pretrained(args.run / "tokenizer")
-    transformer, text_encoder = models.build_transformer(), models.build_text_encoder(len(tokenizer))
+    transformer, text_encoder = build_transformer(args.run), models.build_text_encoder(len(tokenizer))
     modules = {"transformer": transformer, "text_encoder": text_encoder}
     training = Training(args.run / "dit.pt", modules, args.lr or 2e-3, 0.999, args.minutes, args.threads)
     pool, rng = data.LatentPool(args.run / "latents"), random.Random(training.step * PROCESSES + RANK)

@@ -154,6 +154,7 @@ int main(int argc, char** argv) {
   add_forward(root);
   add_world(root);
   add_info(root);
+  add_measure(root);
   add_verify(root);
   for (int i = 0; i < argc; ++i) global().command_line += (i ? " " : "") + std::string(argv[i]);
   set_signals();

@@ -11,6 +11,7 @@ namespace reel::app {
 
 void add_forward(CLI::App& root);
 void add_info(CLI::App& root);
+void add_measure(CLI::App& root);
 void add_run(CLI::App& root);
 void add_verify(CLI::App& root);
 void add_world(CLI::App& root);
