@@ -31,6 +31,8 @@ libutf8proc-dev|utf8proc|header:utf8proc.h
 libavformat-dev|ffmpeg|pkg:libavformat
 libavcodec-dev|ffmpeg|pkg:libavcodec
 libswscale-dev|ffmpeg|pkg:libswscale
+libopencv-core-dev|opencv@4.5:|header:opencv4/opencv2/core.hpp
+libopencv-imgproc-dev|opencv@4.5: +imgproc|header:opencv4/opencv2/imgproc.hpp
 libbox2d-dev|box2d|header:box2d/box2d.h
 librandom123-dev|random123|header:Random123/philox.h
 libssl-dev|openssl|pkg:libcrypto

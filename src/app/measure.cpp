@@ -18,6 +18,7 @@ struct Options {
   std::vector<std::string> files;
   std::string reference, truth, object, scale, out, overlay;
   double fps = 0, gravity = 9.81;
+  std::int64_t given = 1;
   int threads = 0;
   bool calibrate = false;
   std::vector<std::int64_t> sizes{64, 128, 256, 720};
@@ -37,8 +38,9 @@ Answer measure_file(const Options& o, const std::string& file) {
     study::MeasureTask task;
     task.film = file;
     task.reference = o.reference;
-    task.truth = o.truth;
+    if (!o.truth.empty()) task.truth = study::load_truth(o.truth);
     task.fps = o.fps;
+    task.num_given = o.given;
     task.overlay = o.overlay;
     task.out = o.out;
     task.options.gravity_m_per_s2 = o.gravity;
@@ -124,6 +126,7 @@ void add_measure(CLI::App& root) {
   verb->add_option("files", o->files, "results (.h5), videos, or folders of pictures");
   verb->add_option("--reference", o->reference, "a film to compare with, frame by frame");
   verb->add_option("--truth", o->truth, "truth of a world (NAME-SEED.truth.json)");
+  verb->add_option("--given", o->given, "with --truth: frames that the model was shown, not judged")->capture_default_str()->check(CLI::Range(1, 1000000));
   verb->add_option("--object", o->object, "x,y,w,h: follow what is in this box of the first frame");
   verb->add_option("--scale", o->scale, "a known length: \"door=2.03 m:120 px\", \"person=1.70+-0.10 m:24 px\"");
   verb->add_option("--gravity", o->gravity, "what things should fall with, m/s2")->capture_default_str()->check(CLI::Range(0.01, 1000.0));

@@ -70,12 +70,13 @@ void print_summary(const study::RunSummary& s, int ranks) {
               s.peak_flops * 1e-9, ranks, static_cast<double>(s.peak_memory_bytes) * 1e-9);
   if (s.weights == "synthetic") std::printf("weights  synthetic: times and memory are real, the picture means nothing\n");
   if (!s.film.empty()) std::printf("film     %s\n", s.film.c_str());
+  if (!s.measurement.empty()) std::printf("measured %s\n%s", s.measurement.c_str(), s.measurement_text.c_str());
   std::printf("result   %s\ndigest   %s\n", s.result.c_str(), s.result_digest.c_str());
 }
 
 void print_json(const study::RunSummary& s, int ranks) {
   nlohmann::json j{{"task_id", s.task_id}, {"run_id", s.run_id}, {"result", s.result.string()}, {"film", s.film.string()},
-                   {"result_digest", s.result_digest}, {"weights", s.weights}, {"ranks", ranks},
+                   {"measurement", s.measurement.string()}, {"result_digest", s.result_digest}, {"weights", s.weights}, {"ranks", ranks},
                    {"peak_flops", s.peak_flops}, {"peak_memory_bytes", s.peak_memory_bytes}};
   for (const study::Phase& p : s.phases)
     j["phases"].push_back({{"name", p.name}, {"wall_s", p.wall_s}, {"comm_s", p.comm_s}, {"flops", p.flops},

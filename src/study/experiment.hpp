@@ -37,7 +37,8 @@
 // | output.latents            | true, false             | true             | keep the last latents in the result      |
 // | output.pixels             | true, false             | true             | keep the pixels in the result            |
 // | output.video              | h264, ffv1, none        | h264             | film beside the result                   |
-// | [measure], [cost]         | any                     | {}               | kept for `measure` and `cost`            |
+// | [measure]                 | see measure_films.hpp   | {}               | with any key: measured after rendering   |
+// | [cost]                    | any                     | {}               | kept for `cost`                          |
 // clang-format on
 // Configs: wan2.1-t2v-1.3b, wan2.1-t2v-14b, wan2.2-ti2v-5b. Relative paths start at the folder of the experiment file.
 #include <cstdint>

@@ -4,10 +4,17 @@
 #include <cmath>
 #include <fstream>
 #include <iterator>
+#include <nlohmann/json.hpp>
+#include <optional>
 
 #include "io/video.hpp"
+#include "metrics/detect.hpp"
+#include "metrics/fidelity.hpp"
 #include "metrics/overlay.hpp"
+#include "metrics/physics_iq.hpp"
+#include "metrics/phyworld.hpp"
 #include "study/films.hpp"
+#include "study/provenance.hpp"
 #include "worlds/world.hpp"
 
 namespace reel::study {
@@ -29,13 +36,6 @@ bool take(std::string_view& text, std::string_view what) {
   return true;
 }
 
-worlds::Clip load_truth(const std::filesystem::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in || std::filesystem::is_directory(path)) throw Error(Exit::input, "cannot be read", path.string(), "check the path of the truth");
-  const std::string text{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
-  return worlds::read_truth(text, path.string());
-}
-
 void draw(const MeasureTask& task, FrameSource& frames, const metrics::FilmReport& report) {
   // Small films are enlarged until lines and letters can be read; H.264 wants even sizes.
   int zoom = 1;
@@ -53,7 +53,161 @@ void draw(const MeasureTask& task, FrameSource& frames, const metrics::FilmRepor
   writer.finish();
 }
 
+void join(metrics::Findings& to, metrics::Findings from) {
+  to.metrics.insert(to.metrics.end(), from.metrics.begin(), from.metrics.end());
+  to.traces.insert(to.traces.end(), from.traces.begin(), from.traces.end());
+  to.events.insert(to.events.end(), from.events.begin(), from.events.end());
+}
+
+/// What a world's truth says about the film: objects by colour, scale, gravity.
+void learn(const worlds::Clip& truth, metrics::MeasureOptions& options) {
+  options.colours = metrics::world_colours(truth.world, truth.attributes);
+  options.still_background = truth.world != "house";
+  if (!options.scale.known()) options.scale = {1 / truth.px_per_m, 0};
+  if (const auto g = truth.facts.find("gravity_m_per_s2"); g != truth.facts.end() && g->second > 0) options.gravity_m_per_s2 = g->second;
+}
+
+/// A true object in the terms of the metrics.
+metrics::Track true_track(const worlds::Clip& truth, const worlds::Track& object, std::size_t num_frames) {
+  metrics::Track t;
+  t.name = object.name;
+  const double area = 3.14159265358979323846 * object.half_width_m * object.half_height_m * truth.px_per_m * truth.px_per_m;
+  for (std::size_t f = 0; f < num_frames; ++f) {
+    t.time_s.push_back(static_cast<double>(f) / truth.film.fps);
+    t.x_px.push_back(object.x_px[f]);
+    t.y_px.push_back(object.y_px[f]);
+    t.whole.push_back(object.visible[f] ? 1 : 0);
+  }
+  t.area_px.assign(num_frames, area);
+  t.major_px = t.minor_px = std::vector<double>(num_frames, 0.5 * object.half_width_m * truth.px_per_m);
+  t.sigma_px = 0;
+  return t;
+}
+
+/// The object's track, or one that was never seen.
+metrics::Track find_track(const metrics::FilmReport& film, const std::string& name, const metrics::Track& like) {
+  for (const metrics::ShotReport& shot : film.shots)
+    for (const metrics::Track& t : shot.tracks)
+      if (t.name == name && film.shots.size() == 1) return t;
+  metrics::Track lost = like;
+  for (auto* list : {&lost.x_px, &lost.y_px, &lost.area_px, &lost.major_px, &lost.minor_px})
+    std::fill(list->begin(), list->end(), metrics::nan);
+  std::fill(lost.whole.begin(), lost.whole.end(), std::uint8_t{0});
+  return lost;
+}
+
+/// PhyWorld's numbers, with "copy the last given frame" and "go on by the exact law" beside them.
+metrics::Findings against_truth(const MeasureTask& task, const worlds::Clip& truth, const metrics::FilmReport& film) {
+  metrics::Findings findings;
+  if (truth.world == "house" || truth.objects.empty()) return findings;
+  const auto num_frames = static_cast<std::size_t>(std::min(film.num_frames, truth.film.num_frames));
+  metrics::PhyWorldOptions options;
+  options.film_m_per_px = options.truth_m_per_px = 1 / truth.px_per_m;
+  options.dt_s = 1 / truth.film.fps;
+  options.num_given = task.num_given;
+  options.collision = truth.world == "collision";
+  std::vector<metrics::PhyWorldBall> balls, copies, laws;
+  for (const worlds::Track& object : truth.objects) {
+    const metrics::Track exact = true_track(truth, object, num_frames);
+    metrics::Track seen = find_track(film, object.name, exact);
+    for (auto* list : {&seen.time_s, &seen.x_px, &seen.y_px, &seen.area_px, &seen.major_px, &seen.minor_px}) list->resize(num_frames);
+    seen.whole.resize(num_frames);
+    const double mass = object.half_width_m * object.half_width_m;
+    balls.push_back({seen, exact, mass});
+    copies.push_back({metrics::phyworld_copy_last(exact, task.num_given), exact, mass});
+  }
+  join(findings, metrics::phyworld_findings(metrics::phyworld(balls, options), options));
+  const auto beside = [&](const std::vector<metrics::PhyWorldBall>& baseline, const char* id, const char* name) {
+    for (metrics::Metric m : metrics::phyworld_findings(metrics::phyworld(baseline, options), options).metrics)
+      if (m.id == "PW.velocity") {
+        m.id = id;
+        m.name = name;
+        findings.metrics.push_back(m);
+      }
+  };
+  beside(copies, "PW.velocity_copy", "the same for a film that stands still after the given frames");
+  return findings;
+}
+
 }  // namespace
+
+worlds::Clip load_truth(const std::filesystem::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  if (!in || std::filesystem::is_directory(path)) throw Error(Exit::input, "cannot be read", path.string(), "check the path of the truth");
+  const std::string text{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+  return worlds::read_truth(text, path.string());
+}
+
+MeasureTask measure_task(const Experiment& e, const std::filesystem::path& result) {
+  MeasureTask task;
+  task.film = result;
+  task.out = std::filesystem::path(result).replace_extension(".measure.h5");
+  const nlohmann::json table = nlohmann::json::parse(e.measure_json);
+  const auto refuse = [&](const std::string& what, const std::string& key) {
+    throw Error(Exit::usage, what, e.file.string() + ": measure." + key, "keys of [measure]: scale, gravity, overlay, world");
+  };
+  for (const auto& [key, value] : table.items()) {
+    if (key == "scale" && value.is_string()) {
+      task.options.scale = parse_scale(value.get<std::string>());
+    } else if (key == "gravity" && value.is_number() && value.get<double>() > 0) {
+      task.options.gravity_m_per_s2 = value.get<double>();
+    } else if (key == "overlay" && value.is_boolean()) {
+      if (value.get<bool>()) task.overlay = std::filesystem::path(result).replace_extension(".measure.mp4");
+    } else if (key == "world" && value.is_object() && value.contains("name")) {
+      std::map<std::string, std::string> words;
+      for (const auto& [word, text] : value.items()) {
+        if (!text.is_string()) refuse(fmt::format("'{}' is not a word", word), "world");
+        words[word] = text.get<std::string>();
+      }
+      task.options.colours = metrics::world_colours(words.at("name"), words);
+    } else {
+      refuse(fmt::format("'{}' is unknown or of the wrong type", key), key);
+    }
+  }
+  if (e.shot.first_frames && !e.shot.first_frames->world.empty()) {
+    worlds::Spec spec;
+    spec.width_px = e.shot.width_px;
+    spec.height_px = e.shot.height_px;
+    spec.num_frames = e.shot.num_frames;
+    spec.fps = e.shot.fps;
+    task.truth = worlds::make(e.shot.first_frames->world, e.shot.first_frames->seed, spec);
+    task.truth->film.rgb.clear();
+    task.num_given = 1 + 4 * (e.shot.first_frames->num_latents - 1);
+  }
+  return task;
+}
+
+Measurement measure_film(const MeasureTask& task) {
+  OpenFilm film = open_film(task.film, task.fps);
+  Measurement m;
+  m.source_sha256 = film.sha256;
+  m.task_id = film.task_id;
+  metrics::MeasureOptions options = task.options;
+  if (task.truth) learn(*task.truth, options);
+  m.film = metrics::measure(*film.frames, options);
+  if (task.truth) {
+    const Film& of = task.truth->film;
+    if (of.width_px != m.film.width_px || of.height_px != m.film.height_px)
+      throw Error(Exit::input,
+                  fmt::format("the truth is of {} x {} pixels, the film has {} x {}", of.width_px, of.height_px, m.film.width_px,
+                              m.film.height_px),
+                  task.film.string(), "give the truth of this very film");
+    m.reference = fmt::format("truth of {} {}", task.truth->world, task.truth->seed);
+    join(m.paired, against_truth(task, *task.truth, m.film));
+  }
+  if (!task.reference.empty()) {
+    OpenFilm reference = open_film(task.reference, task.fps);
+    m.reference = task.reference.string();
+    film.frames->rewind();
+    join(m.paired, metrics::fidelity_findings(metrics::fidelity(*film.frames, *reference.frames)));
+    film.frames->rewind();
+    reference.frames->rewind();
+    join(m.paired, metrics::physics_iq_findings(metrics::physics_iq(*film.frames, *reference.frames)));
+  }
+  if (!task.overlay.empty()) draw(task, *film.frames, m.film);
+  if (!task.out.empty()) io::write_record(task.out, measurement_record(m));
+  return m;
+}
 
 metrics::Scale parse_scale(const std::string& text) {
   const auto bad = [&] {

@@ -1,5 +1,6 @@
 #include "study/measurement.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -260,11 +261,15 @@ std::string measurement_text(const Measurement& m) {
   std::string out = fmt::format("{}: {} x {} pixels, {} frames, {:.3f} s, {} shot(s)\n", m.film.name, m.film.width_px, m.film.height_px,
                                 m.film.num_frames, m.film.duration_s, m.film.shots.size());
   const auto lines = [&](const metrics::Findings& f) {
-    std::string refusals;
+    std::vector<std::pair<std::string, std::string>> refusals;  // reason, and all that it refuses
     for (const auto& v : f.metrics) {
       const std::string label = v.object.empty() ? v.id : fmt::format("{} ({})", v.id, v.object);
       if (!v.given()) {
-        refusals += fmt::format("  {:<26} {}\n", label, v.refusal);
+        const auto same = std::find_if(refusals.begin(), refusals.end(), [&](const auto& r) { return r.first == v.refusal; });
+        if (same == refusals.end())
+          refusals.emplace_back(v.refusal, label);
+        else
+          same->second += ", " + label;
         continue;
       }
       const std::string sigma = std::isfinite(v.sigma) ? fmt::format("+- {:.2g}", v.sigma) : "";
@@ -273,7 +278,7 @@ std::string measurement_text(const Measurement& m) {
                          std::isfinite(floor) ? fmt::format("; floor {:.2g}", floor) : "");
     }
     for (const auto& e : f.events) out += fmt::format("  event {:<20} frame {:<6} {:.3f} s  {}\n", e.id, e.frame, e.time_s, e.text);
-    if (!refusals.empty()) out += "  not measured:\n" + refusals;
+    for (const auto& [reason, what] : refusals) out += fmt::format("  not measured, {}: {}\n", reason, what);
   };
   for (std::size_t s = 0; s < m.film.shots.size(); ++s) {
     const metrics::ShotReport& shot = m.film.shots[s];

@@ -8,6 +8,7 @@
 #include "io/results.hpp"
 #include "io/video.hpp"
 #include "model/peak.hpp"
+#include "study/measure_films.hpp"
 #include "study/provenance.hpp"
 #include "worlds/world.hpp"
 
@@ -145,8 +146,14 @@ RunSummary run_experiment(const Experiment& e, const Comm& world, const std::str
   if (e.model.profile != "f32")
     throw Error(Exit::usage, fmt::format("the numerics profile '{}' is not available", e.model.profile), "model.profile", "use \"f32\"");
   expect_ranks(e, world);
+  const bool measures = e.measure_json != "{}";
   std::unique_ptr<Pipeline> pipeline;
   world.together([&] {
+    if (measures) {
+      measure_task(e, e.output.dir / "result.h5");  // a wrong key must show now, not after the render
+      if (e.model.synthetic())
+        throw Error(Exit::usage, "pictures of synthetic weights mean nothing and cannot be measured", "measure", "leave out [measure]");
+    }
     if (world.rank() == 0) expect_writable(e);
     pipeline = std::make_unique<Pipeline>(e.model.synthetic() ? Pipeline::synthetic(e.model.config, e.model.seed)
                                                               : Pipeline::open(e.model.path));
@@ -217,6 +224,11 @@ RunSummary run_experiment(const Experiment& e, const Comm& world, const std::str
       const bool lossless = e.output.video == "ffv1";
       s.film = e.output.dir / (s.run_id + (lossless ? ".mkv" : ".mp4"));
       io::write_video(s.film, rendered.film, {.lossless = lossless});
+    }
+    if (measures) {
+      const MeasureTask task = measure_task(e, s.result);
+      s.measurement = task.out;
+      s.measurement_text = measurement_text(measure_film(task));
     }
   });
   return s;

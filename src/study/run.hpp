@@ -13,6 +13,8 @@ namespace reel::study {
 struct RunSummary {
   std::string task_id, run_id, result_digest, weights;  ///< weights: a path, or "synthetic"
   std::filesystem::path result, film;                   ///< film is empty with output.video = "none"
+  std::filesystem::path measurement;                    ///< side file; empty without a [measure] table
+  std::string measurement_text;                         ///< for the terminal
   std::vector<Phase> phases;                            ///< of rank 0
   double peak_flops = 0;                                ///< of all ranks [flop/s]
   std::int64_t peak_memory_bytes = 0;                   ///< largest of any rank
