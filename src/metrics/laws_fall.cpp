@@ -65,7 +65,7 @@ void one_fall(const Scene& scene, std::size_t i, const Run& run, Findings& out) 
   std::vector<double> lengths;
   for (std::size_t f : run.frames) lengths.push_back(4 * track.major_px[f]);
   const double length = median(lengths);
-  if (is_clear(a, sigma) && length > 0) {
+  if (is_clear(a, sigma) && a > 0 && length > 0) {
     const double spread =
         0.5 * (quantile(lengths, 0.8413) - quantile(lengths, 0.1587)) / std::sqrt(static_cast<double>(n));
     const double size = length * expected / a;

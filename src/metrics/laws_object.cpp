@@ -303,8 +303,9 @@ Findings identity(const Scene& scene) {
       else
         ++births;
     }
+    const std::size_t gone = last + 1;
     const bool in_union = std::any_of(unions.begin(), unions.end(),
-                                      [&](const Union& u) { return (u.a == i || u.b == i) && u.from == last + 1; });
+                                      [&](const Union& u) { return (u.a == i || u.b == i) && u.from == gone; });
     if (last + 1 < n && !in_union && !over_rim(scene, i, true)) {
       const Neighbour by = neighbour(scene, i, last, last, last + 1);
       if (by.there)

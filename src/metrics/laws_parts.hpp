@@ -18,7 +18,7 @@ inline Metric with(Metric pattern, const std::string& object, double value, doub
                    const std::string& which = {}) {
   pattern.object = object;
   pattern.value = value;
-  pattern.sigma = sigma;
+  pattern.sigma = std::isfinite(sigma) ? sigma : nan;
   pattern.n = n;
   if (!which.empty()) pattern.name += ", " + which;
   return std::isfinite(value) ? pattern : refused(pattern, "the fit gives no finite number");

@@ -61,7 +61,7 @@ struct Motion {
 };
 
 /// Takes a track apart, using the frames in which it is seen whole.
-/// Least cost, over all ways to cut it, of sum (residual / sigma)^2 + ln(2 n) (coefficients + 2 cuts): the Bayesian
+/// Least cost, over all ways to cut it, of sum (residual / sigma)^2 + ln(2 n) (coefficients + 3 cuts): the Bayesian
 /// information criterion, where each coordinate of each piece is constant, linear or quadratic, and a piece has at
 /// least 3 frames. Cuts across which position and velocity go on are undone (curves that are no parabolas stay whole).
 /// sigma: from residuals of local quadratics over 5 frames while the thing moves, then from the pieces; at least 0.01

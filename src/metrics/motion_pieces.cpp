@@ -102,7 +102,7 @@ std::vector<Piece> cut(const Samples& samples, double sigma_px) {
       const Residuals r = residuals(sums, highest);
       Best b;
       b.from = i;
-      b.cost = best[i].cost + (i == 0 ? 0 : 2 * price);
+      b.cost = best[i].cost + (i == 0 ? 0 : 3 * price);
       const auto choose = [&](const std::array<double, 3>& sse, int& degree) {
         double least = std::numeric_limits<double>::infinity();
         for (int d = 0; d <= highest; ++d) {

@@ -60,6 +60,12 @@ const std::vector<Probe>& probes() {
   return all;
 }
 
+/// Injections that change the very quantity a metric reports: it should move, so that is no cross-talk.
+bool same_quantity(const std::string& injection, const std::string& metric) {
+  const bool of_gravity_metrics = metric.starts_with("F1.");
+  return of_gravity_metrics && (injection == "gravity" || injection == "slow_motion" || injection == "heavier" || injection == "exponent");
+}
+
 /// One clip to film and measure.
 struct Job {
   Condition condition;
@@ -240,7 +246,7 @@ Calibration calibrate(const CalibrationPlan& plan, const std::function<void(std:
       c.floors.push_back(results.floor(condition, probe));
       const std::optional<double> own = results.shift(condition, probe.injection, probe.metric);
       for (const Injection& injection : worlds::injections()) {
-        if (injection.name == probe.injection) continue;
+        if (injection.name == probe.injection || same_quantity(injection.name, probe.metric)) continue;
         const std::optional<double> moved = results.shift(condition, injection.name, probe.metric);
         if (!moved) continue;  // the metric does not apply to that scene
         CrossTalk talk{condition, injection.name, probe.metric, own && *own > 0 ? *moved / *own : metrics::nan, false};
