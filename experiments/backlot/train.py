@@ -361,7 +361,7 @@ def produce_latents(args: argparse.Namespace) -> None:
     vae = load_vae(args.run)
     folder, batch = args.run / "latents", 16
     index = len(list(folder.glob("shard-*.pt")))
-    stream = data.clips(args.reel, index * batch, data.HELD_OUT - index * batch)
+    stream = data.clips(args.reel, index * batch, data.HELD_OUT - index * batch, args.world)
     lengths = (45, 45, 65)  # room for windows that start in the middle of a shot
 
     def encode_next(frames: int) -> tuple[Tensor, list[data.Clip]]:
@@ -448,6 +448,7 @@ def main() -> None:
     parser.add_argument("--reel", default="build/release/reel", help="the program that makes the clips")
     parser.add_argument("--minutes", type=float, default=60, help="length of the stage, all sittings together")
     parser.add_argument("--shards", type=int, default=10_000, help="latent shards of 16 clips to produce at most")
+    parser.add_argument("--world", default="mix", help="what the next latent shards show")
     parser.add_argument("--batch", type=int, default=12, help="full windows per step of the transformer")
     parser.add_argument("--lr", type=float, default=None, help="peak learning rate")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")

@@ -3,18 +3,28 @@
 // a straight line), PARAMETER (is g, e, the period, the momentum right) and STABILITY (does it drift or spread). What
 // cannot be judged is refused with the reason; nothing is left out in silence. Formulas: the manual, by the ids.
 //
-// | law | ids |
-// |---|---|
-// | F1 free fall          | a [px s-2], g_eff [m s-2], epsilon, tau, size [m] (if the expected gravity held); form: r2,
-// residual [px], misfit; drift | | F2 form of a drop     | exponent, deviation (exponent - 2), qfi, r2, odd | | F3
-// sideways in flight | ratio a_x / a_y | | F4 equal fall         | ratio a_2 / a_1, deviation; slope (over many clips)
-// | | F5 bounce             | e_v, e_h, e_t; consistency | | U1 uniform motion     | speed [px s-1]; form: curvature,
-// r2; drift, drift_across, rms | | C1 momentum           | momentum, ratio, momentum_r3 | | C2 energy             |
-// energy, energy_r3, restitution | | P1 pendulum           | period [s], amplitude [px], r2, beta [s-1]; period_ratio
-// of two | | O1 permanence         | missing, permanence | | O2 continuity         | jump [px], teleports | | O3
-// identity           | births, deaths, splits, merges | | R1 size               | cv, range, growth, aspect_drift,
-// pulse, pulse_hz [Hz] | | R2 solidity           | overlap_px [px], overlap (radii) | | S1 stillness          | still
-// (0 or 1), path [px] |
+// F1 free fall:           a [px s-2], g_eff [m s-2], epsilon, tau, size [m]; form r2, residual [px], misfit; drift
+// F2 form of a drop:      exponent, deviation (exponent - 2), qfi, r2, odd
+// F3 sideways in flight:  ratio (a_x / a_y)
+// F4 equal fall:          ratio (a_2 / a_1), deviation; slope (over many clips)
+// F5 bounce:              e_v, e_h, e_t; consistency
+// U1 uniform motion:      speed [px s-1]; form curvature, r2; drift, drift_across, rms
+// C1 momentum:            momentum, ratio, momentum_r3
+// C2 energy:              energy, energy_r3, restitution
+// P1 pendulum:            period [s], amplitude [px], r2, beta [s-1]; period_ratio (of two)
+// O1 permanence:          missing, permanence
+// O2 continuity:          jump [px], teleports
+// O3 identity:            births, deaths, splits, merges
+// R1 size:                cv, range, growth, aspect_drift, pulse, pulse_hz [Hz]
+// R2 solidity:            overlap_px [px], overlap (radii)
+// S1 stillness:           still (0 or 1), path [px]
+//
+// Conventions. tau is relative to the expected gravity, size is the object's length if that held. Parameters of a
+// motion that is no parabola (see the form) are means over it. C1.momentum: root of the squared change less the square
+// that noise alone would give, 0 when that is more. C2.energy above 0 needs a source. O2.jump counts steps above 1 px,
+// 0.05 radii and 5 sigma; teleports are those above the radius, three steps of motion and chi-square's 0.999.
+// R1.pulse is the largest amplitude at any frequency: noise alone gives about 3 of its sigmas. P1.beta below 0 gains
+// energy. Sigmas come from the noise of the positions (at least 0.01 px), without the doubt of the model.
 #include <array>
 #include <cstddef>
 #include <cstdint>

@@ -119,7 +119,8 @@ FilmReport measure(FrameSource& source, const MeasureOptions& options) {
   for (std::size_t s = 0; s < looks.size(); ++s) {
     ShotReport& shot = report.shots[s];
     Look& l = looks[s];
-    Association found = follow(source, shot.num_frames, l, options, report.width_px, report.height_px);
+    Association found;
+    if (options.objects) found = follow(source, shot.num_frames, l, options, report.width_px, report.height_px);
     LawInput input;
     input.tracks = found.tracks;
     input.width_px = report.width_px;

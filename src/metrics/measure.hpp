@@ -25,6 +25,7 @@ struct Box {
 };
 
 struct MeasureOptions {
+  bool objects = true;               ///< false: nothing in this scene moves of itself, judge the camera and the picture
   std::vector<NamedColour> colours;  ///< objects by colour (our worlds); empty: whatever moves
   std::optional<Box> object;         ///< follow what is in this box instead
   Scale scale;

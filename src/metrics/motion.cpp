@@ -180,11 +180,16 @@ double path_px(const Run& run, const Track& track) {
   return sum;
 }
 
-double still_px(double sigma_px, std::size_t frames) { return 3 * sigma_px * std::sqrt(static_cast<double>(frames)); }
+/// What noise can feign: 3 sigma sqrt(frames). Less than half a pixel, or a twentieth of the radius, is no motion
+/// either: the edge of a thing that stands still changes by as much when something passes.
+double still_px(double sigma_px, std::size_t frames, double radius_px) {
+  const double size = std::isfinite(radius_px) ? radius_px : 0;
+  return std::max({3 * sigma_px * std::sqrt(static_cast<double>(frames)), 0.5, 0.05 * size});
+}
 
 Kind kind_of(const Run& run, const Track& track, double sigma_px, double radius_px) {
   const double path = path_px(run, track), T = run.length_s();
-  if (path <= still_px(sigma_px, run.frames.size())) return Kind::rest;
+  if (path <= still_px(sigma_px, run.frames.size(), radius_px)) return Kind::rest;
   if (run.frames.size() < least_frames) return Kind::brief;
   const double a = acceleration(run.y), sigma_a = 2 * std::sqrt(run.y.covariance[8]);
   double speed = 0;
@@ -195,7 +200,8 @@ Kind kind_of(const Run& run, const Track& track, double sigma_px, double radius_
       std::abs(a) > 4 * sigma_a && std::abs(a) * T > 0.1 * speed && std::abs(a) > std::abs(acceleration(run.x));
   if (matters) return a > 0 ? Kind::flight : Kind::other;
   const double dy = run.y.at(run.end_s) - run.y.at(run.begin_s), size = std::isfinite(radius_px) ? radius_px : 0;
-  return dy > 0.95 * path && dy > std::max(size, still_px(sigma_px, run.frames.size())) ? Kind::flight : Kind::uniform;
+  return dy > 0.95 * path && dy > std::max(size, still_px(sigma_px, run.frames.size(), radius_px)) ? Kind::flight
+                                                                                                   : Kind::uniform;
 }
 
 void require_whole_track(const Track& t) {
@@ -279,7 +285,7 @@ Motion motion_of(const Track& track) {
     run.kind = kind_of(run, track, m.sigma_px, m.radius_px);
     m.path_px += path_px(run, track);
   }
-  m.still = m.path_px <= still_px(m.sigma_px, s.size());  // jumps do not count: they are O2's
+  m.still = m.path_px <= still_px(m.sigma_px, s.size(), m.radius_px);  // jumps do not count: they are O2's
   return m;
 }
 

@@ -63,6 +63,7 @@ void join(metrics::Findings& to, metrics::Findings from) {
 void learn(const worlds::Clip& truth, metrics::MeasureOptions& options) {
   options.colours = metrics::world_colours(truth.world, truth.attributes);
   options.still_background = truth.world != "house";
+  options.objects = truth.world != "house";
   if (!options.scale.known()) options.scale = {1 / truth.px_per_m, 0};
   if (const auto g = truth.facts.find("gravity_m_per_s2"); g != truth.facts.end() && g->second > 0) options.gravity_m_per_s2 = g->second;
 }
@@ -144,13 +145,15 @@ MeasureTask measure_task(const Experiment& e, const std::filesystem::path& resul
   task.out = std::filesystem::path(result).replace_extension(".measure.h5");
   const nlohmann::json table = nlohmann::json::parse(e.measure_json);
   const auto refuse = [&](const std::string& what, const std::string& key) {
-    throw Error(Exit::usage, what, e.file.string() + ": measure." + key, "keys of [measure]: scale, gravity, overlay, world");
+    throw Error(Exit::usage, what, e.file.string() + ": measure." + key, "keys of [measure]: gravity, objects, overlay, scale, world");
   };
   for (const auto& [key, value] : table.items()) {
     if (key == "scale" && value.is_string()) {
       task.options.scale = parse_scale(value.get<std::string>());
     } else if (key == "gravity" && value.is_number() && value.get<double>() > 0) {
       task.options.gravity_m_per_s2 = value.get<double>();
+    } else if (key == "objects" && value.is_boolean()) {
+      task.options.objects = value.get<bool>();
     } else if (key == "overlay" && value.is_boolean()) {
       if (value.get<bool>()) task.overlay = std::filesystem::path(result).replace_extension(".measure.mp4");
     } else if (key == "world" && value.is_object() && value.contains("name")) {

@@ -30,7 +30,7 @@ worlds::Clip load_truth(const std::filesystem::path& path);
 
 /// What an experiment's [measure] table asks for, of the film `result`. A shot whose first frames come from a world is
 /// measured against that world's truth. Keys, all optional:
-///   scale = "storey=3.0 m:12.8 px"    gravity = 9.81 (m/s2)    overlay = true
+///   scale = "storey=3.0 m:12.8 px"    gravity = 9.81 (m/s2)    overlay = true    objects = false (nothing moves of itself)
 ///   world = { name = "fall", suit = "red" }   objects by colour, as that world draws them; other keys: caption's words
 /// Throws Error (Exit::usage) for an unknown key or a wrong type.
 MeasureTask measure_task(const Experiment& experiment, const std::filesystem::path& result);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "study/provenance.hpp"
 
@@ -188,6 +189,14 @@ void add_shots(const Measurement& m, io::Record& record) {
   t.move_to(record);
 }
 
+/// One number per law, for a first look.
+bool in_brief(const std::string& id) {
+  static const std::set<std::string> ids{"F1.g_eff",   "F1.a",    "F2.exponent", "F4.ratio",   "F5.e_v",     "U1.drift", "C1.momentum",
+                                         "P1.period",  "O1.missing", "O2.teleports", "O3.births", "R1.cv",   "B1.shift", "B2.rms",
+                                         "B4.boil",    "B5.flicker", "B6.warp",   "PW.velocity", "PW.velocity_copy"};
+  return ids.contains(id);
+}
+
 ordered_json number(double value) { return std::isfinite(value) ? ordered_json(value) : ordered_json(nullptr); }
 
 }  // namespace
@@ -257,12 +266,15 @@ std::string measurement_json(const Measurement& m) {
   return j.dump(2, ' ', false, ordered_json::error_handler_t::replace);
 }
 
-std::string measurement_text(const Measurement& m) {
+std::string measurement_text(const Measurement& m, bool brief) {
   std::string out = fmt::format("{}: {} x {} pixels, {} frames, {:.3f} s, {} shot(s)\n", m.film.name, m.film.width_px, m.film.height_px,
                                 m.film.num_frames, m.film.duration_s, m.film.shots.size());
   const auto lines = [&](const metrics::Findings& f) {
     std::vector<std::pair<std::string, std::string>> refusals;  // reason, and all that it refuses
+    std::size_t num_refused = 0;
     for (const auto& v : f.metrics) {
+      num_refused += !v.given();
+      if (brief && (!v.given() || !in_brief(v.id))) continue;
       const std::string label = v.object.empty() ? v.id : fmt::format("{} ({})", v.id, v.object);
       if (!v.given()) {
         const auto same = std::find_if(refusals.begin(), refusals.end(), [&](const auto& r) { return r.first == v.refusal; });
@@ -278,6 +290,8 @@ std::string measurement_text(const Measurement& m) {
                          std::isfinite(floor) ? fmt::format("; floor {:.2g}", floor) : "");
     }
     for (const auto& e : f.events) out += fmt::format("  event {:<20} frame {:<6} {:.3f} s  {}\n", e.id, e.frame, e.time_s, e.text);
+    if (brief && !f.metrics.empty())
+      out += fmt::format("  {} numbers in all, {} refused with their reason: see the side file\n", f.metrics.size(), num_refused);
     for (const auto& [reason, what] : refusals) out += fmt::format("  not measured, {}: {}\n", reason, what);
   };
   for (std::size_t s = 0; s < m.film.shots.size(); ++s) {

@@ -32,7 +32,7 @@ io::Record measurement_record(const Measurement& measurement);
 /// The same without tracks and with traces by their slopes alone: for people and scripts.
 std::string measurement_json(const Measurement& measurement);
 
-/// A table for the terminal: one line for each metric, refusals with their reason.
-std::string measurement_text(const Measurement& measurement);
+/// A table for the terminal: one line for each metric, refusals with their reason. `brief`: one metric per law.
+std::string measurement_text(const Measurement& measurement, bool brief = false);
 
 }  // namespace reel::study

@@ -228,7 +228,7 @@ RunSummary run_experiment(const Experiment& e, const Comm& world, const std::str
     if (measures) {
       const MeasureTask task = measure_task(e, s.result);
       s.measurement = task.out;
-      s.measurement_text = measurement_text(measure_film(task));
+      s.measurement_text = measurement_text(measure_film(task), /*brief=*/true);
     }
   });
   return s;
