@@ -31,8 +31,8 @@ libutf8proc-dev|utf8proc|header:utf8proc.h
 libavformat-dev|ffmpeg|pkg:libavformat
 libavcodec-dev|ffmpeg|pkg:libavcodec
 libswscale-dev|ffmpeg|pkg:libswscale
-libopencv-core-dev|opencv@4.5:|header:opencv4/opencv2/core.hpp
-libopencv-imgproc-dev|opencv@4.5: +imgproc|header:opencv4/opencv2/imgproc.hpp
+libopencv-core-dev|opencv@4.5:|header:opencv2/core.hpp
+libopencv-imgproc-dev|opencv@4.5: +imgproc|header:opencv2/imgproc.hpp
 libbox2d-dev|box2d|header:box2d/box2d.h
 librandom123-dev|random123|header:Random123/philox.h
 libssl-dev|openssl|pkg:libcrypto
@@ -44,7 +44,7 @@ present() {
     command:*) command -v "${1#*:}" >/dev/null 2>&1 ;;
     pkg:*) pkg-config --exists "${1#*:}" 2>/dev/null ;;
     python:*) /usr/bin/env python3 -c "import ${1#*:}" >/dev/null 2>&1 || /usr/bin/python3 -c "import ${1#*:}" >/dev/null 2>&1 ;;
-    header:*) printf '#include <%s>\n' "${1#*:}" | "${CXX:-g++}" -std=c++20 -E -x c++ - >/dev/null 2>&1 ;;
+    header:*) printf '#include <%s>\n' "${1#*:}" | "${CXX:-g++}" -std=c++20 -I/usr/include/opencv4 -E -x c++ - >/dev/null 2>&1 ;;
   esac
 }
 

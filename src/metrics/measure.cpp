@@ -130,7 +130,8 @@ FilmReport measure(FrameSource& source, const MeasureOptions& options) {
     input.to_first = l.to_first;
     shot.findings = measure_laws(input);
     join(shot.findings, std::move(l.findings));
-    shot.findings.events.insert(shot.findings.events.end(), found.events.begin(), found.events.end());
+    for (const Event& e : found.events)  // jumps are judged by the laws, with the whole track in view
+      if (e.id != "O2.teleport") shot.findings.events.push_back(e);
     std::stable_sort(shot.findings.events.begin(), shot.findings.events.end(), [](const Event& a, const Event& b) { return a.frame < b.frame; });
     shot.tracks = std::move(found.tracks);
     shot.camera = std::move(l.to_first);
