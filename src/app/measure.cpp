@@ -90,12 +90,6 @@ void measure_all(const Options& o) {
   std::printf(global().json ? "[%s]\n" : "%s", whole.c_str());
 }
 
-void write_text(const std::filesystem::path& path, const std::string& text) {
-  io::AtomicFile file(path);
-  file.write(text.data(), text.size(), text.size());
-  file.commit();
-}
-
 void calibrate(const Options& o) {
   if (launch_rank() != 0) return;
   if (o.out.empty()) throw Error(Exit::usage, "where should the tables go?", "reel measure --calibrate", "give a folder: --out datasets/calibration");
@@ -110,9 +104,9 @@ void calibrate(const Options& o) {
   std::error_code ignored;
   std::filesystem::create_directories(o.out, ignored);
   const std::filesystem::path folder(o.out);
-  write_text(folder / "recovery.csv", study::recovery_csv(c));
-  write_text(folder / "cross_talk.csv", study::cross_talk_csv(c));
-  write_text(folder / "floors.csv", study::floors_csv(c));
+  io::write_text(folder / "recovery.csv", study::recovery_csv(c));
+  io::write_text(folder / "cross_talk.csv", study::cross_talk_csv(c));
+  io::write_text(folder / "floors.csv", study::floors_csv(c));
   const auto passed = [](const auto& list) { return std::count_if(list.begin(), list.end(), [](const auto& x) { return x.passed; }); };
   std::printf("recovered %lld of %zu, quiet %lld of %zu: %s\n", static_cast<long long>(passed(c.recoveries)), c.recoveries.size(),
               static_cast<long long>(passed(c.cross_talks)), c.cross_talks.size(), folder.c_str());

@@ -46,12 +46,6 @@ void read_set(Options& o) {
   }
 }
 
-void write_text(const std::filesystem::path& path, const std::string& text) {
-  io::AtomicFile file(path);
-  file.write(text.data(), text.size(), text.size());
-  file.commit();
-}
-
 /// One line of JSON, then the raw frames [F, H, W, 3].
 void write_stream(std::FILE* out, const std::string& name, const worlds::Clip& clip) {
   const Film& film = clip.film;
@@ -93,7 +87,7 @@ void run(Options& o) {
     const auto path = std::filesystem::path(o.out) / fmt::format("{}-{}", clip.world, clip.seed);
     const std::string film = path.string() + (o.mp4 ? ".mp4" : ".mkv");
     io::write_video(film, clip.film, {.lossless = !o.mp4});
-    write_text(path.string() + ".truth.json", worlds::truth_json(clip));
+    io::write_text(path.string() + ".truth.json", worlds::truth_json(clip));
     fmt::print("{}: {}\n", film, clip.caption);
   }
   // A full disk may show only now.

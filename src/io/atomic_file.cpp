@@ -108,4 +108,10 @@ void AtomicFile::commit() {
   if (synced != 0 && error_number != EINVAL) throw_write_error(path_, error_number);
 }
 
+void write_text(const std::filesystem::path& path, std::string_view text) {
+  AtomicFile file(path);
+  file.write(text.data(), text.size(), text.size());
+  file.commit();
+}
+
 }  // namespace reel::io

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <string_view>
 
 namespace reel::io {
 
@@ -35,5 +36,8 @@ class AtomicFile {
 /// Throws Exit::write for a failed write of `path`: reason, needed and free bytes, what to do.
 [[noreturn]] void throw_write_error(const std::filesystem::path& path, int error_number,
                                     std::uint64_t needed_bytes = 0);
+
+/// Writes a text file, whole or not at all.
+void write_text(const std::filesystem::path& path, std::string_view text);
 
 }  // namespace reel::io

@@ -34,11 +34,6 @@ std::optional<Swing> swing_of(const Track& track, const Motion& motion) {
   return swing;
 }
 
-void join(Findings& to, Findings from) {
-  std::move(from.metrics.begin(), from.metrics.end(), std::back_inserter(to.metrics));
-  std::move(from.events.begin(), from.events.end(), std::back_inserter(to.events));
-}
-
 }  // namespace
 
 Scene scene_of(LawInput input) {

@@ -23,12 +23,6 @@ struct Look {
   Findings findings;              ///< wobble and flicker
 };
 
-void join(Findings& to, Findings from) {
-  std::move(from.metrics.begin(), from.metrics.end(), std::back_inserter(to.metrics));
-  std::move(from.traces.begin(), from.traces.end(), std::back_inserter(to.traces));
-  std::move(from.events.begin(), from.events.end(), std::back_inserter(to.events));
-}
-
 /// Reads `num_frames` frames: camera, wobble, flicker, and the still picture behind what moves.
 Look look(FrameSource& source, std::int64_t num_frames, const MeasureOptions& options) {
   CameraTracker camera(options.still_background);

@@ -1,6 +1,7 @@
 #pragma once
 // What a measurement is: a number with its unit and its doubt, or the reason why there is none.
 #include <cstdint>
+#include <iterator>
 #include <limits>
 #include <string>
 #include <utility>
@@ -60,5 +61,13 @@ struct Findings {
   std::vector<Trace> traces;
   std::vector<Event> events;
 };
+
+/// Appends all that `from` found.
+inline void join(Findings& to, Findings from) {
+  const auto append = [](auto& a, auto& b) { a.insert(a.end(), std::make_move_iterator(b.begin()), std::make_move_iterator(b.end())); };
+  append(to.metrics, from.metrics);
+  append(to.traces, from.traces);
+  append(to.events, from.events);
+}
 
 }  // namespace reel::metrics

@@ -53,12 +53,6 @@ void draw(const MeasureTask& task, FrameSource& frames, const metrics::FilmRepor
   writer.finish();
 }
 
-void join(metrics::Findings& to, metrics::Findings from) {
-  to.metrics.insert(to.metrics.end(), from.metrics.begin(), from.metrics.end());
-  to.traces.insert(to.traces.end(), from.traces.begin(), from.traces.end());
-  to.events.insert(to.events.end(), from.events.begin(), from.events.end());
-}
-
 /// What a world's truth says about the film: objects by colour, scale, gravity.
 void learn(const worlds::Clip& truth, metrics::MeasureOptions& options) {
   options.colours = metrics::world_colours(truth.world, truth.attributes);
@@ -117,7 +111,7 @@ metrics::Findings against_truth(const MeasureTask& task, const worlds::Clip& tru
     balls.push_back({seen, exact, mass});
     copies.push_back({metrics::phyworld_copy_last(exact, task.num_given), exact, mass});
   }
-  join(findings, metrics::phyworld_findings(metrics::phyworld(balls, options), options));
+  metrics::join(findings, metrics::phyworld_findings(metrics::phyworld(balls, options), options));
   const auto beside = [&](const std::vector<metrics::PhyWorldBall>& baseline, const char* id, const char* name) {
     for (metrics::Metric m : metrics::phyworld_findings(metrics::phyworld(baseline, options), options).metrics)
       if (m.id == "PW.velocity") {
@@ -196,16 +190,16 @@ Measurement measure_film(const MeasureTask& task) {
                               m.film.height_px),
                   task.film.string(), "give the truth of this very film");
     m.reference = fmt::format("truth of {} {}", task.truth->world, task.truth->seed);
-    join(m.paired, against_truth(task, *task.truth, m.film));
+    metrics::join(m.paired, against_truth(task, *task.truth, m.film));
   }
   if (!task.reference.empty()) {
     OpenFilm reference = open_film(task.reference, task.fps);
     m.reference = task.reference.string();
     film.frames->rewind();
-    join(m.paired, metrics::fidelity_findings(metrics::fidelity(*film.frames, *reference.frames)));
+    metrics::join(m.paired, metrics::fidelity_findings(metrics::fidelity(*film.frames, *reference.frames)));
     film.frames->rewind();
     reference.frames->rewind();
-    join(m.paired, metrics::physics_iq_findings(metrics::physics_iq(*film.frames, *reference.frames)));
+    metrics::join(m.paired, metrics::physics_iq_findings(metrics::physics_iq(*film.frames, *reference.frames)));
   }
   if (!task.overlay.empty()) draw(task, *film.frames, m.film);
   if (!task.out.empty()) io::write_record(task.out, measurement_record(m));
