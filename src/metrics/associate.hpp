@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "metrics/detect.hpp"
+#include "metrics/fit.hpp"
 #include "metrics/track.hpp"
 
 namespace reel::metrics {

@@ -163,9 +163,9 @@ Findings fidelity_findings(const Fidelity& f) {
         f.mean_ssim_of_rgb);
   add("P.time_difference", "largest difference of time stamps of compared frames", "s", Better::zero,
       n == 0 ? nan : f.time_difference_s);
-  findings.traces.push_back(trend("P.mse", "mean squared error", "1", f.time_s, f.mse));
-  findings.traces.push_back(trend("P.psnr", "peak signal-to-noise ratio", "dB", f.time_s, f.psnr));
-  findings.traces.push_back(trend("P.ssim", "structural similarity of luma", "1", f.time_s, f.ssim));
+  findings.traces.push_back(traced("P.mse", "mean squared error", "1", f.time_s, f.mse));
+  findings.traces.push_back(traced("P.psnr", "peak signal-to-noise ratio", "dB", f.time_s, f.psnr));
+  findings.traces.push_back(traced("P.ssim", "structural similarity of luma", "1", f.time_s, f.ssim));
   return findings;
 }
 

@@ -399,4 +399,13 @@ std::array<double, 2> bootstrap_mean(std::span<const double> values, double conf
   return {quantile(means, tail), quantile(means, 1 - tail)};
 }
 
+Trace traced(std::string id, std::string name, std::string unit, std::vector<double> time_s,
+             std::vector<double> value) {
+  Trace trace{std::move(id), std::move(name), std::move(unit), std::move(time_s), std::move(value)};
+  const auto line = slope(trace.time_s, trace.value);
+  trace.slope_per_s = line[0];
+  trace.slope_sigma = line[1];
+  return trace;
+}
+
 }  // namespace reel::metrics

@@ -5,7 +5,10 @@
 #include <cstdint>
 #include <functional>
 #include <span>
+#include <string>
 #include <vector>
+
+#include "metrics/metric.hpp"
 
 namespace reel::metrics {
 
@@ -79,6 +82,12 @@ double quantile(std::vector<double> values, double q);  ///< linear between orde
 /// Zero-phase low-pass of evenly or unevenly spaced samples: at each time a weighted local line (tricube window of half
 /// width 1 / (2 cutoff) s) takes the place of the sample. NaN stays NaN. What is left over (y - low) is the high pass.
 std::vector<double> low_pass(std::span<const double> t, std::span<const double> y, double cutoff_hz);
+
+/// A trace with its slope.
+Trace traced(std::string id, std::string name, std::string unit, std::vector<double> time_s, std::vector<double> value);
+
+/// chi-square with 2 degrees of freedom, quantile 0.999: -2 ln 0.001.
+inline constexpr double gate = 13.815510557964274;
 
 /// Seeded percentile bootstrap of the mean: {low, high} at `confidence`, `draws` resamples with Philox numbers.
 std::array<double, 2> bootstrap_mean(std::span<const double> values, double confidence = 0.95, int draws = 2000,

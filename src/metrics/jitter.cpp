@@ -211,13 +211,4 @@ std::vector<double> running_rms(std::span<const double> t, std::span<const doubl
   return out;
 }
 
-Trace traced(std::string id, std::string name, std::string unit, std::vector<double> time_s,
-             std::vector<double> value) {
-  Trace trace{std::move(id), std::move(name), std::move(unit), std::move(time_s), std::move(value)};
-  const auto line = slope(trace.time_s, trace.value);
-  trace.slope_per_s = line[0];
-  trace.slope_sigma = line[1];
-  return trace;
-}
-
 }  // namespace reel::metrics

@@ -39,7 +39,4 @@ Jitter jitter(std::span<const double> t, std::span<const double> y);
 /// Root of the mean square of the residuals within +-0.25 s of every sample; NaN where there is none.
 std::vector<double> running_rms(std::span<const double> t, std::span<const double> residual);
 
-/// A trace with its slope.
-Trace traced(std::string id, std::string name, std::string unit, std::vector<double> time_s, std::vector<double> value);
-
 }  // namespace reel::metrics

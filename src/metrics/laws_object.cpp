@@ -3,6 +3,7 @@
 #include <array>
 #include <cmath>
 
+#include "metrics/fit.hpp"
 #include "metrics/laws_parts.hpp"
 
 namespace reel::metrics {
@@ -22,8 +23,6 @@ const Metric o3_merges{"O3.merges", "things that become one", "1", Aspect::stabi
 const Metric s1_still{"S1.still", "1 where it stands still: not judged by laws of motion", "1", Aspect::description,
                       Better::none};
 const Metric s1_path{"S1.path", "length of its smooth path", "px", Aspect::description, Better::none};
-
-constexpr double gate_d2 = 13.815510557964274;  // chi-square with 2 degrees of freedom, quantile 0.999
 
 using Point = std::array<double, 2>;
 
@@ -262,7 +261,7 @@ Findings continuity(const Scene& scene) {
       const double jump = std::hypot(b.step_px[0], b.step_px[1]);
       if (jump > largest) largest = jump, sigma = b.step_sigma_px;
       const double d2 = std::pow(jump / b.step_sigma_px, 2), wait = track.time_s[b.frame] - m.runs[k].end_s;
-      if (d2 > gate_d2 && jump > std::max(radius(scene, i), 3 * std::hypot(b.before[0], b.before[1]) * wait))
+      if (d2 > gate && jump > std::max(radius(scene, i), 3 * std::hypot(b.before[0], b.before[1]) * wait))
         report(b.frame, jump, "jumps by");
     }
     for (std::size_t k = 0; k < m.strays.size(); ++k) {  // away for a frame or two

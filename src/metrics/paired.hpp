@@ -1,5 +1,5 @@
 #pragma once
-// What all metrics of a pair share: films that can be compared, traces with their slope, and the spread between two
+// What all metrics of a pair share: films that can be compared, and the spread between two
 // takes of one real event as the natural unit of a difference.
 #include <fmt/format.h>
 
@@ -47,16 +47,6 @@ inline void require_same_size(const Frame& a, const Frame& b, const std::string&
               fmt::format("{} is {} x {} pixels, {} is {} x {}", film, a.width_px, a.height_px, reference, b.width_px,
                           b.height_px),
               film, "scale one of the two films to the size of the other");
-}
-
-/// A trace with its trend (see `slope`).
-inline Trace trend(std::string id, std::string name, std::string unit, std::vector<double> time_s,
-                   std::vector<double> value) {
-  Trace trace{std::move(id), std::move(name), std::move(unit), std::move(time_s), std::move(value)};
-  const auto fitted = slope(trace.time_s, trace.value);
-  trace.slope_per_s = fitted[0];
-  trace.slope_sigma = fitted[1];
-  return trace;
 }
 
 /// A paired metric in units of the same metric between two takes of the real event: below 1, a difference lies within

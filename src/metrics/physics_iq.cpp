@@ -345,8 +345,8 @@ Findings physics_iq_findings(const PhysicsIq& result) {
   add("IQ.still", "share of frames in which neither moves, each counted as overlap 1", Better::none,
       n == 0 ? nan : static_cast<double>(result.num_still) / static_cast<double>(n));
   findings.traces.push_back(
-      trend("IQ.spatiotemporal", "overlap of the moving pixels", "1", result.time_s, result.overlap));
-  findings.traces.push_back(trend("IQ.mse", "mean squared error", "1", result.time_s, result.mse));
+      traced("IQ.spatiotemporal", "overlap of the moving pixels", "1", result.time_s, result.overlap));
+  findings.traces.push_back(traced("IQ.mse", "mean squared error", "1", result.time_s, result.mse));
   return findings;
 }
 

@@ -294,7 +294,7 @@ Findings phyworld_findings(const PhyWorld& r, const PhyWorldOptions& options) {
     law("PW.momentum_after", "PW.energy_after", r.after);
   }
   findings.traces.push_back(
-      trend("PW.velocity" + suffix, "error of velocity, mean over balls", "m s-1", r.time_s, r.velocity_error));
+      traced("PW.velocity" + suffix, "error of velocity, mean over balls", "m s-1", r.time_s, r.velocity_error));
   return findings;
 }
 

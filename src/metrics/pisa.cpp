@@ -183,10 +183,10 @@ Findings pisa_findings(const Pisa& result, const std::vector<double>& time_s) {
   add("PISA.invented", "share of frames in which only the film has the object", Better::zero,
       share(result.num_invented), either);
   findings.traces.push_back(
-      trend("PISA.l2", "distance of the centroids / (sqrt(2) H)", "1", time_s, result.l2_per_frame));
+      traced("PISA.l2", "distance of the centroids / (sqrt(2) H)", "1", time_s, result.l2_per_frame));
   findings.traces.push_back(
-      trend("PISA.chamfer", "chamfer distance of the masks / (sqrt(2) H)", "1", time_s, result.chamfer_per_frame));
-  findings.traces.push_back(trend("PISA.iou", "overlap of the masks", "1", time_s, result.iou_per_frame));
+      traced("PISA.chamfer", "chamfer distance of the masks / (sqrt(2) H)", "1", time_s, result.chamfer_per_frame));
+  findings.traces.push_back(traced("PISA.iou", "overlap of the masks", "1", time_s, result.iou_per_frame));
   return findings;
 }
 

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <numbers>
 
+#include "metrics/fit.hpp"
 #include "metrics/jitter.hpp"
 #include "metrics/wobble.hpp"
 

@@ -17,9 +17,9 @@ namespace {
 
 using scenes::blank;
 using scenes::Disc;
-
-constexpr worlds::Color red{222, 52, 48}, blue{44, 102, 204};
-const std::vector<NamedColour> red_and_blue{{"red", {222, 52, 48}}, {"blue", {44, 102, 204}}};
+using scenes::blue;
+using scenes::red;
+using scenes::red_and_blue;
 
 Detection disc(double x, double y, double r, int object = -1, std::array<double, 3> rgb = {222, 52, 48}) {
   Detection d;

@@ -13,9 +13,9 @@ namespace {
 
 using scenes::blank;
 using scenes::Disc;
-
-constexpr worlds::Color red{222, 52, 48}, blue{44, 102, 204};
-const std::vector<NamedColour> red_and_blue{{"red", {222, 52, 48}}, {"blue", {44, 102, 204}}};
+using scenes::blue;
+using scenes::red;
+using scenes::red_and_blue;
 
 Frame frame_of(const Film& film, std::int64_t f) {
   return {film.height_px, film.width_px, static_cast<double>(f) / film.fps,

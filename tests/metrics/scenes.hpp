@@ -9,10 +9,14 @@
 
 #include "core/frames.hpp"
 #include "metrics/background.hpp"
+#include "metrics/measure.hpp"
 #include "worlds/canvas.hpp"
 #include "worlds/world.hpp"
 
 namespace reel::metrics::scenes {
+
+inline constexpr worlds::Color red{222, 52, 48}, blue{44, 102, 204};
+inline const std::vector<NamedColour> red_and_blue{{"red", {222, 52, 48}}, {"blue", {44, 102, 204}}};
 
 /// Linear congruential generator (Numerical Recipes).
 struct Lcg {
