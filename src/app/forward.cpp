@@ -217,7 +217,9 @@ void forward_pipeline(const Options& o, const Pipeline& pipeline, const Team& te
   }
   Observer silent;
   const bool guided = o.guidance > 1;
-  const Features features = encode_prompts(pipeline, team, {o.prompt, o.negative_prompt}, guided, silent);
+  std::vector<std::string> prompts{o.prompt};
+  if (guided) prompts.push_back(o.negative_prompt);
+  const std::vector<Tensor> features = encode_prompts(pipeline, team, prompts, silent);
   const Transformer transformer = load_transformer(pipeline, team);
   const Vae vae = load_vae(pipeline, team);
   Sampling sampling;
@@ -225,8 +227,8 @@ void forward_pipeline(const Options& o, const Pipeline& pipeline, const Team& te
   sampling.guidance_scale = o.guidance;
   Tensor clean;
   if (!given.empty()) clean = vae.normalise(vae.encode(team.world, item(given, 0)));
-  const Context prompt = transformer.encode_context(features.prompt);
-  const Context negative = guided ? transformer.encode_context(features.negative) : Context{};
+  const Context prompt = transformer.encode_context(features[0]);
+  const Context negative = guided ? transformer.encode_context(features[1]) : Context{};
   std::vector<Tensor> steps;
   const Tensor latents = denoise(team, transformer, pipeline.scheduler(), sampling, prompt, negative, noise, clean, silent,
                                  [&](int, const Tensor& sample) { steps.push_back(sample); });

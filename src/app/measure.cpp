@@ -10,6 +10,7 @@
 #include "io/atomic_file.hpp"
 #include "study/calibration.hpp"
 #include "study/measure_films.hpp"
+#include "study/truth.hpp"
 
 namespace reel::app {
 namespace {

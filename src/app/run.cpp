@@ -8,6 +8,7 @@
 
 #include "app/verbs.hpp"
 #include "core/parallel.hpp"
+#include "study/benchmark.hpp"
 #include "study/run.hpp"
 
 namespace reel::app {
@@ -84,16 +85,45 @@ void print_json(const study::RunSummary& s, int ranks) {
   std::printf("%s\n", j.dump(2).c_str());
 }
 
+struct Options {
+  std::string file;
+  std::vector<std::string> set;
+  std::string out;
+  bool lossless = false;
+  int threads = 0;
+};
+
+void run_benchmark(const std::string& text, const Options& o, const Comm& world) {
+  study::Benchmark benchmark;
+  world.together([&] { benchmark = study::parse_benchmark(text, o.file, o.set); });
+  if (!o.out.empty()) benchmark.dir = o.out;
+  if (o.threads > 0) benchmark.run.num_threads = o.threads;
+  if (benchmark.run.num_threads > 0) set_num_threads(static_cast<int>(benchmark.run.num_threads));
+  const bool speaks = world.rank() == 0;
+  if (speaks && !global().quiet)
+    std::fprintf(stderr, "%s\n%zu model(s), %lld clips of each scene and band, %lld film(s) of each, on %d rank(s) x %d thread(s)\n",
+                 benchmark.title.empty() ? o.file.c_str() : benchmark.title.c_str(), benchmark.models.size(),
+                 static_cast<long long>(benchmark.num_clips), static_cast<long long>(benchmark.num_seeds), world.size(), num_threads());
+  Progress progress(speaks && !global().quiet);
+  study::Phase phase;
+  phase.name = "clips";
+  progress(phase, false);
+  const study::BenchmarkResults results =
+      study::run_benchmark(benchmark, world, global().command_line, [&](std::int64_t done, std::int64_t all) {
+        phase.num_steps = all;
+        phase.step_s.resize(static_cast<std::size_t>(done));
+        progress(phase, done == all);
+      });
+  if (!speaks) return;
+  if (global().json)
+    std::printf("%s\n", study::benchmark_json(results).c_str());
+  else
+    std::printf("%s\nresult   %s\ndigest   %s\n", study::benchmark_text(results).c_str(), results.file.c_str(), results.result_digest.c_str());
+}
+
 }  // namespace
 
 void add_run(CLI::App& root) {
-  struct Options {
-    std::string file;
-    std::vector<std::string> set;
-    std::string out;
-    bool lossless = false;
-    int threads = 0;
-  };
   auto o = std::make_shared<Options>();
   CLI::App* verb = root.add_subcommand("run", "render an experiment: film, digest and measurements");
   verb->add_option("file", o->file, "experiment file (TOML)")->required();
@@ -103,15 +133,15 @@ void add_run(CLI::App& root) {
   verb->add_flag("--lossless", o->lossless, "write the film as FFV1 instead of H.264");
   verb->callback([o] {
     const Comm world = start_ranks(0);
-    study::Experiment experiment;
     // One rank reads the file, so it need not be on every node and is the same everywhere.
+    std::string text;
     world.together([&] {
-      if (world.rank() == 0) experiment = study::load_experiment(o->file, o->set);
+      if (world.rank() == 0) text = study::read_experiment_text(o->file);
     });
-    const std::string text = world.broadcast(experiment.text, 0);
-    world.together([&] {
-      if (world.rank() != 0) experiment = study::parse_experiment(text, o->file, o->set);
-    });
+    text = world.broadcast(std::move(text), 0);
+    if (study::is_benchmark(text)) return run_benchmark(text, *o, world);
+    study::Experiment experiment;
+    world.together([&] { experiment = study::parse_experiment(text, o->file, o->set); });
     if (!o->out.empty()) experiment.output.dir = o->out;
     if (o->lossless) experiment.output.video = "ffv1";
     if (o->threads > 0) experiment.run.num_threads = o->threads;

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <cstdlib>
@@ -20,8 +21,9 @@
 namespace reel {
 namespace {
 
-std::uint64_t sent_bytes = 0;
-double spent_s = 0;
+// Threads that each render a shot of their own copy through communicators of one rank: hence atomic.
+std::atomic<std::uint64_t> sent_bytes{0};
+std::atomic<double> spent_s{0};
 bool mpi_started = false;
 MPI_Comm last_resort = MPI_COMM_NULL;  // its own communicator: never in step with an exchange that broke off
 

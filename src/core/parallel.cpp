@@ -14,6 +14,14 @@
 namespace reel {
 namespace {
 int threads = 1;
+// Loops within a loop run on the thread that meets them: the outer one has enough work, and a thread that waited for the
+// inner one would begin further outer items, one on top of the other.
+thread_local bool within = false;
+
+struct Within {
+  Within() { within = true; }
+  ~Within() { within = false; }
+};
 std::optional<tbb::global_control> control;
 }  // namespace
 
@@ -31,13 +39,14 @@ int num_cores() {
 }
 
 void detail::parallel_for(std::int64_t n, void* context, void (*body)(void*, std::int64_t)) {
-  if (threads == 1 || n <= 1) {
+  if (threads == 1 || n <= 1 || within) {
     for (std::int64_t i = 0; i < n; ++i) body(context, i);
     return;
   }
   tbb::parallel_for(
       tbb::blocked_range<std::int64_t>(0, n, 1),
       [&](const tbb::blocked_range<std::int64_t>& range) {
+        const Within mark;
         for (std::int64_t i = range.begin(); i < range.end(); ++i) body(context, i);
       },
       tbb::simple_partitioner{});

@@ -16,7 +16,8 @@ namespace detail {
 void parallel_for(std::int64_t n, void* context, void (*body)(void*, std::int64_t));
 }
 
-/// Calls body(i) for i in [0, n), each exactly once, in any order on any thread. The first exception is rethrown.
+/// Calls body(i) for i in [0, n), each exactly once, in any order on any thread. The first exception is rethrown. Within
+/// another parallel_for it runs on the calling thread.
 template <class Body>
 void parallel_for(std::int64_t n, Body&& body) {
   detail::parallel_for(n, const_cast<void*>(static_cast<const void*>(std::addressof(body))),

@@ -66,30 +66,26 @@ Vae load_vae(const Pipeline& pipeline, const Team& team) {
   return std::move(*vae);
 }
 
-Features encode_prompts(const Pipeline& pipeline, const Team& team, const Prompts& prompts, bool with_negative,
-                        Observer& observer) {
+std::vector<Tensor> encode_prompts(const Pipeline& pipeline, const Team& team, const std::vector<std::string>& prompts,
+                                   Observer& observer) {
   std::vector<std::vector<int64_t>> ids;
   team.world.together([&] {
-    ids.push_back(pipeline.tokenize(prompts.prompt));
-    if (with_negative) ids.push_back(pipeline.tokenize(prompts.negative_prompt));
+    for (const std::string& prompt : prompts) ids.push_back(pipeline.tokenize(prompt));
   });
   observer.begin("text", 1);
   const auto source = pipeline.weights(Pipeline::Part::text_encoder, team.world);
-  std::vector<Tensor> states;
-  team.world.together([&] { states = encode_text(pipeline.text_encoder(), *source, team.node, ids); });
+  std::vector<Tensor> features;
+  team.world.together([&] { features = encode_text(pipeline.text_encoder(), *source, team.node, ids); });
   double flops = 0;
-  const auto padded = [&](const Tensor& valid) {
-    Tensor t = Tensor::zeros({context_length, valid.dim(1)});
-    std::copy(valid.begin(), valid.end(), t.begin());
-    flops += text_encoder_flops(pipeline.text_encoder(), valid.dim(0)) * team.world.size();
-    return t;
-  };
-  Features f;
-  f.prompt = padded(states[0]);
-  if (with_negative) f.negative = padded(states[1]);
+  for (Tensor& f : features) {
+    Tensor padded = Tensor::zeros({context_length, f.dim(1)});
+    std::copy(f.begin(), f.end(), padded.begin());
+    flops += text_encoder_flops(pipeline.text_encoder(), f.dim(0)) * team.world.size();
+    f = std::move(padded);
+  }
   observer.step(flops);
   observer.end();
-  return f;
+  return features;
 }
 
 Tensor denoise(const Team& team, const Transformer& transformer, const SchedulerConfig& scheduler_config,
@@ -169,6 +165,16 @@ std::vector<Segment> plan_segments(std::int64_t num_frames, std::int64_t trained
   return segments;
 }
 
+Tensor from_bytes(const Film& film, int64_t num_frames) {
+  Tensor pixels({3, num_frames, film.height_px, film.width_px});
+  const int64_t area = film.height_px * film.width_px;
+  for (int64_t f = 0; f < num_frames; ++f)
+    for (int64_t i = 0; i < area; ++i)
+      for (int64_t c = 0; c < 3; ++c)
+        pixels[(c * num_frames + f) * area + i] = static_cast<float>(film.frame(f)[i * 3 + c]) / 127.5f - 1.0f;
+  return pixels;
+}
+
 void to_bytes(const Tensor& frames, std::uint8_t* rgb) {
   for (int64_t i = 0; i < frames.size(); ++i) {
     const float y = std::min(1.0f, std::max(0.0f, frames[i] * 0.5f + 0.5f));
@@ -218,25 +224,35 @@ void expect_fit(const Pipeline& pipeline, const Team& team, const Shot& shot, co
                 fmt::format("give fewer frames; in latent frames, given and shared ones are multiples of {}", t.patch_t));
 }
 
-Rendered render(const Pipeline& pipeline, const Team& team, const Shot& shot, const Sampling& sampling, double fps,
-                Observer& observer) {
-  const VaeConfig& v = pipeline.vae();
-  expect_fit(pipeline, team, shot, sampling, shot.first_frames.empty() ? 0 : shot.first_frames.dim(1));
-  const Shape shape = latent_shape(v, shot);
-  const std::vector<Segment> segments = plan_segments(shape[1], pipeline.trained_latent_frames(), shot.segment_overlap);
-
-  const Features features = encode_prompts(pipeline, team, shot.prompts, guided(sampling), observer);
-  observer.begin("load", 2);
-  const Transformer transformer = load_transformer(pipeline, team);
-  observer.step(0);
-  const Vae vae = load_vae(pipeline, team);
+Renderer::Renderer(const Pipeline& pipeline, const Team& team, Observer& observer)
+    : pipeline_(pipeline),
+      transformer_((observer.begin("load", 2), load_transformer(pipeline, team))),
+      vae_((observer.step(0), load_vae(pipeline, team))) {
   observer.step(0);
   observer.end();
+}
+
+Rendered render(const Pipeline& pipeline, const Team& team, const Shot& shot, const Sampling& sampling, double fps,
+                Observer& observer) {
+  expect_fit(pipeline, team, shot, sampling, shot.first_frames.empty() ? 0 : shot.first_frames.dim(1));
+  std::vector<std::string> prompts{shot.prompts.prompt};
+  if (guided(sampling)) prompts.push_back(shot.prompts.negative_prompt);
+  const std::vector<Tensor> features = encode_prompts(pipeline, team, prompts, observer);
+  const Renderer renderer(pipeline, team, observer);
+  return renderer.render(team, shot, features[0], guided(sampling) ? features[1] : Tensor{}, sampling, fps, observer);
+}
+
+Rendered Renderer::render(const Team& team, const Shot& shot, const Tensor& prompt_features, const Tensor& negative_features,
+                          const Sampling& sampling, double fps, Observer& observer) const {
+  const VaeConfig& v = pipeline_.vae();
+  expect_fit(pipeline_, team, shot, sampling, shot.first_frames.empty() ? 0 : shot.first_frames.dim(1));
+  const Shape shape = latent_shape(v, shot);
+  const std::vector<Segment> segments = plan_segments(shape[1], pipeline_.trained_latent_frames(), shot.segment_overlap);
 
   Tensor clean;
   if (!shot.first_frames.empty()) {
     observer.begin("encode", 1);
-    clean = vae.normalise(vae.encode(team.world, shot.first_frames));
+    clean = vae_.normalise(vae_.encode(team.world, shot.first_frames));
     observer.step(0);
     observer.end();
   }
@@ -245,8 +261,8 @@ Rendered render(const Pipeline& pipeline, const Team& team, const Shot& shot, co
   out.latents = Tensor(shape);
   {
     observer.begin("denoise", sampling.num_steps * static_cast<int64_t>(segments.size()));
-    const Context prompt = transformer.encode_context(features.prompt);
-    const Context negative = guided(sampling) ? transformer.encode_context(features.negative) : Context{};
+    const Context prompt = transformer_.encode_context(prompt_features);
+    const Context negative = guided(sampling) ? transformer_.encode_context(negative_features) : Context{};
     for (std::size_t s = 0; s < segments.size(); ++s) {
       const Segment& segment = segments[s];
       Tensor noise({shape[0], segment.end - segment.begin, shape[2], shape[3]});
@@ -259,7 +275,7 @@ Rendered render(const Pipeline& pipeline, const Team& team, const Shot& shot, co
         copy_frames(out.latents, {segment.begin, segments[s - 1].end}, clean, 0);
       }
       const Tensor latents =
-          denoise(team, transformer, pipeline.scheduler(), sampling, prompt, negative, noise, clean, observer);
+          denoise(team, transformer_, pipeline_.scheduler(), sampling, prompt, negative, noise, clean, observer);
       copy_frames(latents, {0, latents.dim(1)}, out.latents, segment.begin);
     }
     observer.end();
@@ -272,7 +288,7 @@ Rendered render(const Pipeline& pipeline, const Team& team, const Shot& shot, co
   out.film.fps = fps;
   if (team.world.rank() == 0) out.film.rgb.resize(static_cast<std::size_t>(shot.num_frames * out.film.frame_bytes()));
   int64_t bad_frame = -1;
-  vae.decode(team.world, vae.denormalise(out.latents), [&](int64_t first, const Tensor& frames) {
+  vae_.decode(team.world, vae_.denormalise(out.latents), [&](int64_t first, const Tensor& frames) {
     if (bad_frame < 0 && !std::all_of(frames.begin(), frames.end(), [](float x) { return std::isfinite(x); })) bad_frame = first;
     to_bytes(frames, out.film.frame(first));
     observer.step(vae_decode_flops(v, shape[1], shape[2], shape[3]) / static_cast<double>(shape[1]));

@@ -40,14 +40,10 @@ class Observer {
   virtual void end() {}
 };
 
-struct Prompts {
-  std::string prompt, negative_prompt;
-};
-/// Text features [512, text_dim] of prompt and negative prompt (the latter only when guided): valid rows, then zeros.
-struct Features {
-  Tensor prompt, negative;
-};
-Features encode_prompts(const Pipeline& pipeline, const Team& team, const Prompts& prompts, bool guided, Observer& observer);
+/// Text features of each prompt, [512, text_dim]: valid rows, then zeros. Collective over `team.world`, the same on every
+/// rank; the text encoder's weights are in memory only while this runs.
+std::vector<Tensor> encode_prompts(const Pipeline& pipeline, const Team& team, const std::vector<std::string>& prompts,
+                                   Observer& observer);
 
 struct Sampling {
   int num_steps = 50;
@@ -73,6 +69,10 @@ std::vector<Segment> plan_segments(std::int64_t num_latent_frames, std::int64_t 
 
 enum class NoiseKind { philox, torch };
 
+struct Prompts {
+  std::string prompt, negative_prompt;
+};
+
 struct Shot {
   Prompts prompts;
   std::int64_t num_frames = 33, height_px = 64, width_px = 64;
@@ -93,10 +93,32 @@ struct Rendered {
 void expect_fit(const Pipeline& pipeline, const Team& team, const Shot& shot, const Sampling& sampling,
                 std::int64_t num_given_frames);
 
-/// Renders a shot. Collective over team.world. Throws Error (usage) when model and shot do not fit.
+/// A model in memory, ready for any number of shots.
+class Renderer {
+ public:
+  /// Loads the weights, one copy per node of `team`. Collective over team.world. `pipeline` must outlive the renderer.
+  Renderer(const Pipeline& pipeline, const Team& team, Observer& observer);
+  /// Renders a shot from the text features of its prompt and, when guided, of its negative prompt. Collective over the
+  /// ranks of `team`, which may be another than the one that loaded: a rank can render alone what all loaded together.
+  /// Throws Error (usage) when model and shot do not fit.
+  Rendered render(const Team& team, const Shot& shot, const Tensor& prompt, const Tensor& negative, const Sampling& sampling,
+                  double fps, Observer& observer) const;
+  const Transformer& transformer() const noexcept { return transformer_; }
+  const Vae& vae() const noexcept { return vae_; }
+
+ private:
+  const Pipeline& pipeline_;
+  Transformer transformer_;
+  Vae vae_;
+};
+
+/// One shot from its prompts: text features, weights, film. Collective over team.world. Throws Error (usage) when model
+/// and shot do not fit.
 Rendered render(const Pipeline& pipeline, const Team& team, const Shot& shot, const Sampling& sampling, double fps,
                 Observer& observer);
 
+/// The first `num_frames` of a film as the autoencoder takes them: pixels [3, F, H, W], byte / 127.5 - 1.
+Tensor from_bytes(const Film& film, std::int64_t num_frames);
 /// Frames [f, H, W, 3] in [-1, 1] to 8 bits: round(255 * clamp(0.5 x + 0.5)), half to even.
 void to_bytes(const Tensor& frames, std::uint8_t* rgb);
 

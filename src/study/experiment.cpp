@@ -8,7 +8,7 @@
 
 #include "core/digest.hpp"
 #include "core/error.hpp"
-#include "study/toml_reader.hpp"
+#include "study/experiment_tables.hpp"
 #include "worlds/world.hpp"
 
 namespace reel::study {
@@ -20,10 +20,14 @@ using nlohmann::json;
 constexpr std::int64_t any_seed = std::numeric_limits<std::int64_t>::max();
 constexpr std::int64_t max_frames = 100'001;
 
+}  // namespace
+
 fs::path resolved_path(const fs::path& file, const std::string& text) {
   if (text.empty()) return {};
   return (fs::absolute(file).parent_path() / text).lexically_normal();
 }
+
+namespace {
 
 std::int64_t num_latent_frames(std::int64_t num_frames) { return (num_frames - 1) / 4 + 1; }
 
@@ -74,11 +78,9 @@ void read_frames(TableReader& table, Shot& shot) {
   }
 }
 
-Shot read_shot(TableReader table, const fs::path& file) {
-  Shot shot;
-  shot.prompt = table.text("prompt");
-  table.require("prompt");
-  shot.negative_prompt = table.text("negative_prompt");
+}  // namespace
+
+void read_picture(TableReader& table, Shot& shot) {
   shot.fps = table.number("fps", 16, 0, 1000, true);
   read_frames(table, shot);
   const auto size = table.integers("size", 2, 16, 16384);
@@ -92,6 +94,16 @@ Shot read_shot(TableReader table, const fs::path& file) {
                               (size[1] + 8) / 16 * 16));
     }
   }
+}
+
+namespace {
+
+Shot read_shot(TableReader table, const fs::path& file) {
+  Shot shot;
+  shot.prompt = table.text("prompt");
+  table.require("prompt");
+  shot.negative_prompt = table.text("negative_prompt");
+  read_picture(table, shot);
   shot.seed = static_cast<std::uint64_t>(table.integer("seed", 0, 0, any_seed));
   shot.first_frames = read_first_frames(table.table("first_frames"), file, shot.num_frames);
   return shot;
@@ -121,6 +133,8 @@ Model read_model(TableReader table, const fs::path& file) {
   return model;
 }
 
+}  // namespace
+
 Sampler read_sampler(TableReader table) {
   Sampler sampler;
   sampler.name = table.choice("name", "unipc", {"unipc", "euler"});
@@ -146,6 +160,8 @@ Run read_run(TableReader table) {
   return run;
 }
 
+namespace {
+
 Output read_output(TableReader table, const fs::path& file) {
   Output output;
   output.dir = resolved_path(file, table.text("dir", "results"));
@@ -160,6 +176,8 @@ json shot_json(const Shot& shot) {
           {"fps", shot.fps},       {"size", {shot.width_px, shot.height_px}}, {"seed", shot.seed}};
 }
 
+}  // namespace
+
 json sampler_json(const Sampler& sampler) {
   return {{"name", sampler.name},
           {"steps", sampler.num_steps},
@@ -168,6 +186,8 @@ json sampler_json(const Sampler& sampler) {
           {"noise", sampler.noise},
           {"segment_overlap", sampler.segment_overlap}};
 }
+
+namespace {
 
 json run_json(const Run& run) {
   return {{"ranks", run.num_ranks},
@@ -200,7 +220,7 @@ Experiment parse_experiment(std::string_view text, const fs::path& file, const s
   return experiment;
 }
 
-Experiment load_experiment(const fs::path& file, const std::vector<std::string>& overrides) {
+std::string read_experiment_text(const fs::path& file) {
   std::error_code ignored;
   std::ifstream stream(file, std::ios::binary);
   constexpr std::uintmax_t max_bytes = 16 << 20;
@@ -211,7 +231,11 @@ Experiment load_experiment(const fs::path& file, const std::vector<std::string>&
   }
   std::ostringstream text;
   text << stream.rdbuf();
-  return parse_experiment(text.str(), file, overrides);
+  return text.str();
+}
+
+Experiment load_experiment(const fs::path& file, const std::vector<std::string>& overrides) {
+  return parse_experiment(read_experiment_text(file), file, overrides);
 }
 
 std::string resolved_json(const Experiment& experiment) {

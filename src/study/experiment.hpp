@@ -115,6 +115,8 @@ struct Experiment {
 /// Reads and checks an experiment file. `overrides` are "table.key=value" in TOML, as given by --set.
 /// Throws DiagnosticError (Exit::usage) with all findings, or Error (Exit::input) when the file cannot be read.
 Experiment load_experiment(const std::filesystem::path& file, const std::vector<std::string>& overrides = {});
+/// The bytes of an experiment file. Throws Error (Exit::input).
+std::string read_experiment_text(const std::filesystem::path& file);
 /// The same from text; `file` names it in messages and anchors relative paths.
 Experiment parse_experiment(std::string_view text, const std::filesystem::path& file,
                             const std::vector<std::string>& overrides = {});

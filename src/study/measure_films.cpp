@@ -2,8 +2,6 @@
 
 #include <charconv>
 #include <cmath>
-#include <fstream>
-#include <iterator>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -12,9 +10,8 @@
 #include "metrics/fidelity.hpp"
 #include "metrics/overlay.hpp"
 #include "metrics/physics_iq.hpp"
-#include "metrics/phyworld.hpp"
 #include "study/films.hpp"
-#include "study/provenance.hpp"
+#include "study/truth.hpp"
 #include "worlds/world.hpp"
 
 namespace reel::study {
@@ -53,85 +50,7 @@ void draw(const MeasureTask& task, FrameSource& frames, const metrics::FilmRepor
   writer.finish();
 }
 
-/// What a world's truth says about the film: objects by colour, scale, gravity.
-void learn(const worlds::Clip& truth, metrics::MeasureOptions& options) {
-  options.colours = metrics::world_colours(truth.world, truth.attributes);
-  options.still_background = truth.world != "house";
-  options.objects = truth.world != "house";
-  if (!options.scale.known()) options.scale = {1 / truth.px_per_m, 0};
-  if (const auto g = truth.facts.find("gravity_m_per_s2"); g != truth.facts.end() && g->second > 0) options.gravity_m_per_s2 = g->second;
-}
-
-/// A true object in the terms of the metrics.
-metrics::Track true_track(const worlds::Clip& truth, const worlds::Track& object, std::size_t num_frames) {
-  metrics::Track t;
-  t.name = object.name;
-  const double area = 3.14159265358979323846 * object.half_width_m * object.half_height_m * truth.px_per_m * truth.px_per_m;
-  for (std::size_t f = 0; f < num_frames; ++f) {
-    t.time_s.push_back(static_cast<double>(f) / truth.film.fps);
-    t.x_px.push_back(object.x_px[f]);
-    t.y_px.push_back(object.y_px[f]);
-    t.whole.push_back(object.visible[f] ? 1 : 0);
-  }
-  t.area_px.assign(num_frames, area);
-  t.major_px = t.minor_px = std::vector<double>(num_frames, 0.5 * object.half_width_m * truth.px_per_m);
-  t.sigma_px = 0;
-  return t;
-}
-
-/// The object's track, or one that was never seen.
-metrics::Track find_track(const metrics::FilmReport& film, const std::string& name, const metrics::Track& like) {
-  for (const metrics::ShotReport& shot : film.shots)
-    for (const metrics::Track& t : shot.tracks)
-      if (t.name == name && film.shots.size() == 1) return t;
-  metrics::Track lost = like;
-  for (auto* list : {&lost.x_px, &lost.y_px, &lost.area_px, &lost.major_px, &lost.minor_px})
-    std::fill(list->begin(), list->end(), metrics::nan);
-  std::fill(lost.whole.begin(), lost.whole.end(), std::uint8_t{0});
-  return lost;
-}
-
-/// PhyWorld's numbers, with "copy the last given frame" and "go on by the exact law" beside them.
-metrics::Findings against_truth(const MeasureTask& task, const worlds::Clip& truth, const metrics::FilmReport& film) {
-  metrics::Findings findings;
-  if (truth.world == "house" || truth.objects.empty()) return findings;
-  const auto num_frames = static_cast<std::size_t>(std::min(film.num_frames, truth.film.num_frames));
-  metrics::PhyWorldOptions options;
-  options.film_m_per_px = options.truth_m_per_px = 1 / truth.px_per_m;
-  options.dt_s = 1 / truth.film.fps;
-  options.num_given = task.num_given;
-  options.collision = truth.world == "collision";
-  std::vector<metrics::PhyWorldBall> balls, copies, laws;
-  for (const worlds::Track& object : truth.objects) {
-    const metrics::Track exact = true_track(truth, object, num_frames);
-    metrics::Track seen = find_track(film, object.name, exact);
-    for (auto* list : {&seen.time_s, &seen.x_px, &seen.y_px, &seen.area_px, &seen.major_px, &seen.minor_px}) list->resize(num_frames);
-    seen.whole.resize(num_frames);
-    const double mass = object.half_width_m * object.half_width_m;
-    balls.push_back({seen, exact, mass});
-    copies.push_back({metrics::phyworld_copy_last(exact, task.num_given), exact, mass});
-  }
-  metrics::join(findings, metrics::phyworld_findings(metrics::phyworld(balls, options), options));
-  const auto beside = [&](const std::vector<metrics::PhyWorldBall>& baseline, const char* id, const char* name) {
-    for (metrics::Metric m : metrics::phyworld_findings(metrics::phyworld(baseline, options), options).metrics)
-      if (m.id == "PW.velocity") {
-        m.id = id;
-        m.name = name;
-        findings.metrics.push_back(m);
-      }
-  };
-  beside(copies, "PW.velocity_copy", "the same for a film that stands still after the given frames");
-  return findings;
-}
-
 }  // namespace
-
-worlds::Clip load_truth(const std::filesystem::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in || std::filesystem::is_directory(path)) throw Error(Exit::input, "cannot be read", path.string(), "check the path of the truth");
-  const std::string text{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
-  return worlds::read_truth(text, path.string());
-}
 
 MeasureTask measure_task(const Experiment& e, const std::filesystem::path& result) {
   MeasureTask task;
@@ -180,7 +99,7 @@ Measurement measure_film(const MeasureTask& task) {
   m.source_sha256 = film.sha256;
   m.task_id = film.task_id;
   metrics::MeasureOptions options = task.options;
-  if (task.truth) learn(*task.truth, options);
+  if (task.truth) look_for(*task.truth, options);
   m.film = metrics::measure(*film.frames, options);
   if (task.truth) {
     const Film& of = task.truth->film;
@@ -190,7 +109,7 @@ Measurement measure_film(const MeasureTask& task) {
                               m.film.height_px),
                   task.film.string(), "give the truth of this very film");
     m.reference = fmt::format("truth of {} {}", task.truth->world, task.truth->seed);
-    metrics::join(m.paired, against_truth(task, *task.truth, m.film));
+    metrics::join(m.paired, against_truth(m.film, *task.truth, task.num_given));
   }
   if (!task.reference.empty()) {
     OpenFilm reference = open_film(task.reference, task.fps);

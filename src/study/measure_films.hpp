@@ -25,9 +25,6 @@ struct MeasureTask {
 /// Does it. Throws Error as `open_film`, `measure` and the writers do; Exit::input when reference or truth do not fit.
 Measurement measure_film(const MeasureTask& task);
 
-/// The truth in a file that `reel world` wrote. Throws Error (Exit::input).
-worlds::Clip load_truth(const std::filesystem::path& path);
-
 /// What an experiment's [measure] table asks for, of the film `result`. A shot whose first frames come from a world is
 /// measured against that world's truth. Keys, all optional:
 ///   scale = "storey=3.0 m:12.8 px"    gravity = 9.81 (m/s2)    overlay = true    objects = false (nothing moves of itself)

@@ -145,17 +145,16 @@ std::string iso_date() {
   return text.data();
 }
 
-void add_provenance(io::Record& record, const Experiment& experiment, const InputDigests& digests,
-                    const std::vector<std::string>& rank_facts, const std::string& command_line) {
+void add_provenance(io::Record& record, const Configuration& configuration, const std::vector<std::string>& rank_facts,
+                    const std::string& command_line) {
   io::Attributes& root = record.groups["/"];
   root["source"] = program_name();
   root["history"] = fmt::format("{}: {}", iso_date(), command_line);
-  add_text(record, "config_text", "experiment file as it was read", experiment.text);
-  add_text(record, "config_overrides", "values set on the command line (JSON)", dumped(experiment.overrides));
-  add_text(record, "config_resolved", "effective configuration (JSON)", resolved_json(experiment));
-  add_text(record, "task", "what determines the result (JSON); task_id is its SHA-256", task_json(experiment, digests));
-  add_text(record, "inputs", "SHA-256 of the inputs (JSON)",
-           dumped({{"model", digests.model}, {"first_frames", digests.first_frames}}));
+  add_text(record, "config_text", "experiment file as it was read", configuration.text);
+  add_text(record, "config_overrides", "values set on the command line (JSON)", dumped(configuration.overrides));
+  add_text(record, "config_resolved", "effective configuration (JSON)", configuration.resolved);
+  add_text(record, "task", "what determines the result (JSON); task_id is its SHA-256", configuration.task);
+  add_text(record, "inputs", "SHA-256 of the inputs (JSON)", configuration.inputs);
   add_text(record, "build", "the program (JSON)", build_json());
   add_text(record, "environment", "how it was launched (JSON)", environment_json());
   add_text(record, "command_line", "command line", command_line);

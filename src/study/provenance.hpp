@@ -30,10 +30,18 @@ std::string environment_json();
 /// Now in UTC: "2025-06-01T12:00:00Z"; SOURCE_DATE_EPOCH replaces now.
 std::string iso_date();
 
-/// Adds /provenance and the attributes `source` and `history`: experiment text and effective configuration, inputs by
-/// digest, build, environment, and `rank_facts` (one `rank_provenance_json` per rank).
-void add_provenance(io::Record& record, const Experiment& experiment, const InputDigests& digests,
-                    const std::vector<std::string>& rank_facts, const std::string& command_line);
+/// What was asked for. All but the first two are JSON.
+struct Configuration {
+  std::string text;                    ///< experiment file as it was read
+  std::vector<std::string> overrides;  ///< set on the command line
+  std::string resolved;                ///< effective, defaults included
+  std::string task;                    ///< what determines the result; task_id is its SHA-256
+  std::string inputs;                  ///< SHA-256 of the inputs
+};
+/// Adds /provenance and the attributes `source` and `history`: configuration, build, environment, and `rank_facts` (one
+/// `rank_provenance_json` per rank).
+void add_provenance(io::Record& record, const Configuration& configuration, const std::vector<std::string>& rank_facts,
+                    const std::string& command_line);
 
 /// Whether a variable's value must not be stored (tokens, keys, passwords).
 bool sounds_secret(std::string_view name);

@@ -1,6 +1,7 @@
 #include "study/run.hpp"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "core/digest.hpp"
 #include "core/parallel.hpp"
@@ -41,13 +42,7 @@ Tensor given_frames(const Experiment& e, int64_t frames_per_latent) {
       throw Error(Exit::input, fmt::format("the clip has {} frames, {} are needed", film.num_frames, num_frames),
                   given.video.string(), "give a longer clip or fewer latents");
   }
-  Tensor pixels({3, num_frames, film.height_px, film.width_px});
-  const int64_t area = film.height_px * film.width_px;
-  for (int64_t f = 0; f < num_frames; ++f)
-    for (int64_t i = 0; i < area; ++i)
-      for (int64_t c = 0; c < 3; ++c)
-        pixels[(c * num_frames + f) * area + i] = static_cast<float>(film.frame(f)[i * 3 + c]) / 127.5f - 1.0f;
-  return pixels;
+  return model::from_bytes(film, num_frames);
 }
 
 model::Shot model_shot(const Experiment& e) {
@@ -218,7 +213,8 @@ RunSummary run_experiment(const Experiment& e, const Comm& world, const std::str
     root["weights"] = s.weights;
     root["status"] = std::string("complete");
     root["date_created"] = iso_date();
-    add_provenance(record, e, digests, all_facts, command_line);
+    const std::string inputs = nlohmann::json{{"model", digests.model}, {"first_frames", digests.first_frames}}.dump();
+    add_provenance(record, {e.text, e.overrides, resolved_json(e), task_json(e, digests), inputs}, all_facts, command_line);
     s.result_digest = io::write_record(s.result, record);
     if (e.output.video != "none") {
       const bool lossless = e.output.video == "ffv1";

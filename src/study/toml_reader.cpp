@@ -288,6 +288,31 @@ std::vector<std::int64_t> TableReader::integers(const std::string& key, std::siz
   return values;
 }
 
+std::vector<std::string> TableReader::texts(const std::string& key, std::vector<std::string> fallback,
+                                            const std::vector<std::string>& choices) {
+  const toml::node* node = know(key);
+  if (node == nullptr) return fallback;
+  const toml::array* array = node->as_array();
+  if (array == nullptr || array->empty() || !array->is_homogeneous(toml::node_type::string)) {
+    error(key, fmt::format("'{}' must be a list of texts", name(key)));
+    return fallback;
+  }
+  std::vector<std::string> values;
+  for (const auto& element : *array) {
+    const std::string value = *element.value<std::string>();
+    const bool allowed = choices.empty() || std::find(choices.begin(), choices.end(), value) != choices.end();
+    const bool twice = std::find(values.begin(), values.end(), value) != values.end();
+    if (!allowed || twice) {
+      const std::string guess = allowed ? "" : nearest(value, choices);
+      error(key, fmt::format("'{}' holds '{}'{}", name(key), plain(value), twice ? " twice" : ""),
+            twice ? "name each once" : (guess.empty() ? "" : fmt::format("did you mean '{}'?   ", guess)) + fmt::format("allowed: {}", fmt::join(choices, ", ")));
+      return fallback;
+    }
+    values.push_back(value);
+  }
+  return values;
+}
+
 TableReader TableReader::table(const std::string& key) {
   const toml::node* node = know(key);
   document_.known_[name(key)];

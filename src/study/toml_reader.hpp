@@ -58,6 +58,8 @@ class TableReader {
   double seconds(const std::string& key, double fallback);
   bool flag(const std::string& key, bool fallback);
   std::vector<std::int64_t> integers(const std::string& key, std::size_t count, std::int64_t min, std::int64_t max);
+  /// A list of at least one text, each one of `choices` when there are any, none twice.
+  std::vector<std::string> texts(const std::string& key, std::vector<std::string> fallback, const std::vector<std::string>& choices = {});
   TableReader table(const std::string& key);
   /// Any table, kept as canonical JSON without looking inside; "{}" when absent.
   std::string kept_table(const std::string& key);

@@ -126,7 +126,11 @@ Clip make_fall(std::uint64_t seed, const Spec& spec) {
   const std::string direction = knobs.word("direction", slot_words("fall", "direction"));
   const std::string count = knobs.word("storeys", counts);
   const int storeys = 3 + static_cast<int>(std::find(counts.begin(), counts.end(), count) - counts.begin());
-  const double speed = knobs.number("speed", draws.between(1, 3, "speed"), 0.5, 4);
+  // Trained on: leaps of 1 to 3 m/s. Beyond: 0.5 to 0.8 and 3.4 to 4 m/s.
+  const bool wild = knobs.given("band") && knobs.word("band", {"in", "ood"}) == "ood";
+  const double leap = !wild ? draws.between(1, 3, "speed")
+                      : draws.pick(2, "speed band") ? draws.between(3.4, 4, "speed") : draws.between(0.5, 0.8, "speed");
+  const double speed = knobs.number("speed", leap, 0.5, 4);
   const double wait_s = knobs.number("wait_s", draws.between(0.1, 0.5, "wait_s"), 0, 60);
   knobs.refuse_others("fall");
 

@@ -25,8 +25,9 @@ TEST_P(FilmParity, EveryStepAndTheFilm) {
   sampling.guidance_scale = p["guidance_scale"];
   const bool guided = sampling.guidance_scale > 1;
   const auto in = golden::open(GetParam() + ".in"), out = golden::open(GetParam() + ".out");
-  const Features features =
-      encode_prompts(pipeline, team, {p["prompt"].get<std::string>(), p.value("negative_prompt", std::string())}, guided, silent);
+  std::vector<std::string> prompts{p["prompt"].get<std::string>()};
+  if (guided) prompts.push_back(p.value("negative_prompt", std::string()));
+  const std::vector<Tensor> features = encode_prompts(pipeline, team, prompts, silent);
   const Transformer transformer(pipeline.transformer(), *pipeline.weights(Pipeline::Part::transformer), team.node);
   const Vae vae(pipeline.vae(), *pipeline.weights(Pipeline::Part::vae), team.node);
   const Tensor noise = golden::item(golden::tensor(in, "latents"), 0);
@@ -40,8 +41,8 @@ TEST_P(FilmParity, EveryStepAndTheFilm) {
     clean = vae.normalise(vae.encode(team.world, golden::item(golden::tensor(in, "frames"), 0)));
     EXPECT_LE(distance(clean, golden::item(golden::tensor(in, "condition"), 0)), 1e-5);
   }
-  const Context prompt = transformer.encode_context(features.prompt);
-  const Context negative = guided ? transformer.encode_context(features.negative) : Context{};
+  const Context prompt = transformer.encode_context(features[0]);
+  const Context negative = guided ? transformer.encode_context(features[1]) : Context{};
   std::vector<Tensor> steps;
   const Tensor latents = denoise(team, transformer, pipeline.scheduler(), sampling, prompt, negative, noise, clean, silent,
                                  [&](int, const Tensor& sample) { steps.push_back(sample); });

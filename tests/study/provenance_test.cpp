@@ -49,7 +49,7 @@ TEST(Provenance, RecordHoldsIt) {
       parse_experiment("reel = 1\n[shot]\nprompt = \"x\"\nframes = 5\nsize = [16, 16]\n[model]\npath = \"m\"\n",
                        "/lab/a.toml", {"shot.seed=4"});
   io::Record record;
-  add_provenance(record, e, {"abc", ""}, {"{}", "{}"}, "reel run a.toml");
+  add_provenance(record, {e.text, e.overrides, resolved_json(e), task_json(e, {"abc", ""}), "{\"model\":\"abc\"}"}, {"{}", "{}"}, "reel run a.toml");
   const auto text = [&](const std::string& name) { return record.values<std::string>("/provenance/" + name).at(0); };
   EXPECT_EQ(text("config_text"), e.text);
   EXPECT_EQ(json::parse(text("config_overrides"))[0], "shot.seed=4");
