@@ -49,6 +49,24 @@ def check_experiments(reel, mpirun, source):
         print(f"{name}: {digests[1]} on 1, 2 and 3 ranks")
 
 
+def check_benchmark(reel, mpirun, source):
+    model = source / "datasets/models/backlot-1"
+    small = [f"benchmark.models=[\"{model}\"]", "benchmark.scenes=[\"collision\", \"fall\", \"house\"]", "benchmark.clips=1",
+             "benchmark.seeds=2", "shot.frames=9", "sampler.steps=2"]
+    sets = [word for value in small for word in ("--set", value)]
+    digests = {}
+    with tempfile.TemporaryDirectory() as out:
+        for ranks in (1, 2, 3):
+            text = command([mpirun, "--oversubscribe", "--bind-to", "none", "-n", ranks, reel, "run",
+                            source / "experiments/generations.toml", *sets, "--out", out, "--json", "-q"])
+            answer = json.loads(text)
+            digests[ranks] = answer["result_digest"]
+            assert answer["num_films"] == 5 * (3 + 1 + 2), answer["num_films"]  # two bands of two scenes, one of the house
+        command([reel, "verify", *Path(out).glob("*.h5")])
+    assert len(set(digests.values())) == 1, f"generations: digests differ: {digests}"
+    print(f"generations: {digests[1]} on 1, 2 and 3 ranks")
+
+
 def check_readme(reel, source):
     readme = (source / "README.md").read_text()
     helps = command([reel, "--help"])
@@ -69,6 +87,7 @@ def main():
     reel, mpirun, source = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
     check_readme(reel, source)
     check_experiments(reel, mpirun, source)
+    check_benchmark(reel, mpirun, source)
     print("good")
 
 
