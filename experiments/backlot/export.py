@@ -15,7 +15,8 @@ from diffusers import WanPipeline
 from transformers import T5TokenizerFast
 
 import models
-from train import Training, build_transformer, load_vae
+from train import build_transformer, load_vae
+from training import Training
 
 
 def main() -> None:
