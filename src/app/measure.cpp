@@ -76,19 +76,30 @@ void measure_all(const Options& o) {
       answers[static_cast<std::size_t>(i)] = measure_file(o, o.files[static_cast<std::size_t>(mine.begin + i)]);
     });
   });
-  std::string text;
+  nlohmann::json packed = nlohmann::json::array();
   int exit = 0;
   for (const Answer& a : answers) {
-    text += global().json ? (text.empty() ? "" : ",\n") + a.json : a.text;
+    packed.push_back({a.text, a.json});
     exit = std::max(exit, static_cast<int>(a.exit));
   }
-  const std::vector<std::string> texts = world.all_gather(text);
+  const std::vector<std::string> parts = world.all_gather(packed.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
   for (const std::int64_t code : world.all_gather(std::int64_t{exit})) global().exit = std::max(global().exit, static_cast<int>(code));
   if (world.rank() != 0) return;
-  std::string whole;
-  for (const std::string& t : texts)
-    if (!t.empty()) whole += (global().json && !whole.empty() ? ",\n" : "") + t;
-  std::printf(global().json ? "[%s]\n" : "%s", whole.c_str());
+  std::vector<std::string> texts, jsons;
+  for (const std::string& part : parts)
+    for (const nlohmann::json& answer : nlohmann::json::parse(part)) {
+      texts.push_back(answer[0]);
+      jsons.push_back(answer[1]);
+    }
+  if (jsons.size() > 1) {  // several seeds of one shot, say: what holds on the whole
+    const std::vector<study::OverFilms> numbers = study::over_films(jsons);
+    texts.push_back(study::over_films_text(numbers, o.files.size()));
+    jsons.push_back(study::over_films_json(numbers, o.files.size()));
+  }
+  if (global().json)
+    std::printf("[%s]\n", fmt::format("{}", fmt::join(jsons, ",\n")).c_str());
+  else
+    for (const std::string& text : texts) std::printf("%s", text.c_str());
 }
 
 void calibrate(const Options& o) {

@@ -1,5 +1,6 @@
 #pragma once
 // What a measurement leaves behind: the side file beside a film, and the same as JSON.
+#include <array>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -34,5 +35,19 @@ std::string measurement_json(const Measurement& measurement);
 
 /// A table for the terminal: one line for each metric, refusals with their reason. `brief`: one metric per law.
 std::string measurement_text(const Measurement& measurement, bool brief = false);
+
+/// One number over several films, for example of several seeds.
+struct OverFilms {
+  std::string id, name, unit;
+  double mean = metrics::nan;  ///< over films, of each film's mean over its objects and shots
+  std::array<double, 2> interval{metrics::nan, metrics::nan};  ///< 95 %, percentile bootstrap over films
+  std::int64_t num_films = 0, num_refused = 0;                 ///< with a number; without, where some film has one
+};
+
+/// From what `measurement_json` gave of each film, in the order of the metrics' first appearance. What no film tells is
+/// left out.
+std::vector<OverFilms> over_films(const std::vector<std::string>& measurement_jsons);
+std::string over_films_text(const std::vector<OverFilms>& numbers, std::size_t num_films);
+std::string over_films_json(const std::vector<OverFilms>& numbers, std::size_t num_films);
 
 }  // namespace reel::study

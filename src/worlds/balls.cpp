@@ -56,11 +56,12 @@ struct Ball {
 };
 
 /// The pictures: only the balls are redrawn.
-void draw(Clip& clip, Canvas& canvas, const Canvas& background, const Pen& pen, std::vector<Ball>& balls) {
+void draw(Clip& clip, Canvas& canvas, const Canvas& background, const Pen& pen, std::vector<Ball>& balls, const Flaw& flaw) {
   for (std::int64_t f = 0; f < clip.film.num_frames; ++f) {
     const auto i = static_cast<std::size_t>(f);
     canvas.restore(background);
     for (const Ball& ball : balls) {
+      if (flaw.empty) break;
       pen.add_disc({ball.track.x_m[i], ball.track.y_m[i]}, ball.radius);
       pen.fill(ball.color);
     }
@@ -88,7 +89,7 @@ struct Stage {
 
 }  // namespace
 
-Clip make_ball(std::string_view world, std::uint64_t seed, const Spec& spec) {
+Clip make_ball(std::string_view world, std::uint64_t seed, const Spec& spec, const Flaw& flaw) {
   const Draws draws(seed, world);
   Knobs knobs(spec, draws);
   const bool thrown = world == "parabola";
@@ -115,16 +116,18 @@ Clip make_ball(std::string_view world, std::uint64_t seed, const Spec& spec) {
   track.half_width_m = track.half_height_m = r;
   for (std::int64_t f = 0; f < spec.num_frames; ++f) {
     const double t = static_cast<double>(f) / spec.fps;
-    append(track, stage.pen, {x0 + vx * t, y0 - 0.5 * gravity * t * t}, {vx, -gravity * t}, r, r);
+    const double late = std::max(0.0, t - flaw.from_s), less = gravity * (1 - flaw.gravity_factor);
+    append(track, stage.pen, {x0 + vx * t, y0 - 0.5 * gravity * t * t + 0.5 * less * late * late},
+           {vx, -gravity * t + less * late}, r, r);
   }
   stage.clip.attributes = {{"size", size(r)}, {"color", color}, {"pace", pace(v)}, {"direction", direction}};
   stage.clip.caption = caption(name, draws, stage.clip.attributes);
   stage.clip.facts = {{"gravity_m_per_s2", gravity}, {"speed_m_per_s", v}, {"radius_m", r}};
-  draw(stage.clip, stage.canvas, stage.background, stage.pen, balls);
+  draw(stage.clip, stage.canvas, stage.background, stage.pen, balls, flaw);
   return std::move(stage.clip);
 }
 
-Clip make_collision(std::uint64_t seed, const Spec& spec) {
+Clip make_collision(std::uint64_t seed, const Spec& spec, const Flaw& flaw) {
   const Draws draws(seed, "collision");
   Knobs knobs(spec, draws);
   const Bands bands(knobs);
@@ -167,6 +170,7 @@ Clip make_collision(std::uint64_t seed, const Spec& spec) {
     fixture.friction = 0.0f;
     fixture.restitution = 1.0f;
     fixture.restitutionThreshold = 0.0f;  // slow contacts bounce too
+    if (!flaw.collide) fixture.filter.maskBits = 0;
     bodies[i]->CreateFixture(&fixture);
   }
   const int steps = static_cast<int>(std::ceil(128 / spec.fps));  // per frame, each at most 1/128 s
@@ -190,7 +194,7 @@ Clip make_collision(std::uint64_t seed, const Spec& spec) {
                       {"other_radius_m", r2},
                       {"mass_kg", bodies[0]->GetMass()},
                       {"other_mass_kg", bodies[1]->GetMass()}};
-  draw(stage.clip, stage.canvas, stage.background, stage.pen, balls);
+  draw(stage.clip, stage.canvas, stage.background, stage.pen, balls, flaw);
   return std::move(stage.clip);
 }
 

@@ -115,9 +115,19 @@ void draw_set(const Pen& pen, const Draws& draws, double side, int storeys, Colo
   rect(c0 + 0.12, 0.0, c1 - 0.12, 0.18, {24, 42, 110});
 }
 
+/// When a drop of `drop_m` from rest ends, as seen from the leap; `fall_s` when gravity stays what it is. From `from_s` on
+/// it is `weight_m_per_s2`: infinity when the jumper never comes down.
+double landing_s(double drop_m, double fall_s, double from_s, double weight_m_per_s2) {
+  if (from_s >= fall_s || weight_m_per_s2 == gravity_m_per_s2) return fall_s;
+  const double begin_s = std::max(0.0, from_s), v = gravity_m_per_s2 * begin_s;
+  const double left_m = drop_m - 0.5 * v * begin_s, root = v * v + 2 * weight_m_per_s2 * left_m;
+  if (root < 0 || v + std::sqrt(root) <= 0) return std::numeric_limits<double>::infinity();
+  return begin_s + 2 * left_m / (v + std::sqrt(root));
+}
+
 }  // namespace
 
-Clip make_fall(std::uint64_t seed, const Spec& spec) {
+Clip make_fall(std::uint64_t seed, const Spec& spec, const Flaw& flaw) {
   const Draws draws(seed, "fall");
   Knobs knobs(spec, draws);
   const Words& counts = slot_words("fall", "storeys");
@@ -150,21 +160,26 @@ Clip make_fall(std::uint64_t seed, const Spec& spec) {
   std::vector<std::uint8_t> still(static_cast<std::size_t>(clip.film.frame_bytes()));
   background.store(still.data());
 
+  const double weight = gravity_m_per_s2 * flaw.gravity_factor;
+  const double from_s = flaw.from_s - wait_s, land_s = landing_s(start.y - y_land, fall_s, from_s, weight);
   Track track;
   track.name = "person";
   track.half_width_m = 0.54;
   track.half_height_m = 0.9;
   for (std::int64_t f = 0; f < spec.num_frames; ++f) {
     const double t = static_cast<double>(f) / spec.fps - wait_s;
-    const double flown = std::clamp(t, 0.0, fall_s);
-    const bool waits = t < 0, lies = t >= fall_s;
-    const Point at = {start.x + way * speed * flown, lies ? y_land : start.y - 0.5 * gravity_m_per_s2 * flown * flown};
-    const Point v = waits || lies ? Point{0, 0} : Point{way * speed, -gravity_m_per_s2 * flown};
+    const double flown = std::clamp(t, 0.0, land_s), late = std::max(0.0, flown - from_s);
+    const bool waits = t < 0, lies = t >= land_s;
+    const double less = gravity_m_per_s2 - weight;
+    const double y = start.y - 0.5 * gravity_m_per_s2 * flown * flown + 0.5 * less * late * late;
+    const Point at = {start.x + way * speed * flown, lies ? y_land : y};
+    const Point v = waits || lies ? Point{0, 0} : Point{way * speed, -gravity_m_per_s2 * flown + less * late};
     append(track, pen, at, v, 0.9, 0.9);
     std::copy(still.begin(), still.end(), clip.film.frame(f));
     canvas.restore(background);
     // In the air the jumper turns onto the back, feet first: evenly in the tangent of half the angle, 0 to 90 degrees.
-    draw_person(pen, waits || lies ? standing : spread, at, way * flown / fall_s, suit_color(suit));
+    const double turned = way * std::min(flown, fall_s) / fall_s;
+    if (!flaw.empty) draw_person(pen, waits || lies ? standing : spread, at, turned, suit_color(suit));
     canvas.store_changed(clip.film.frame(f));
   }
   clip.objects.push_back(std::move(track));

@@ -2,6 +2,7 @@
 // What the scenes share: knobs (draws that the caller may override), a pen in metres, and track keeping.
 #include <functional>
 #include <initializer_list>
+#include <limits>
 #include <set>
 #include <span>
 #include <string>
@@ -83,10 +84,18 @@ const Words& slot_words(const std::string& world, const std::string& slot);
 /// Throws Error(Exit::usage) that names the worlds there are.
 [[noreturn]] void refuse_world(std::string_view world);
 
+/// What a broken clip changes of its scene, see broken.hpp; as it stands, nothing.
+struct Flaw {
+  double gravity_factor = 1;  ///< of the scene's gravity from `from_s` on; uniform has none
+  double from_s = std::numeric_limits<double>::infinity();
+  bool collide = true;  ///< false: balls pass through each other
+  bool empty = false;   ///< nothing is drawn but what stands still; the tracks stay
+};
+
 // One function per file: the scenes. `spec` has been checked; `seed` fixes everything else.
-Clip make_ball(std::string_view world, std::uint64_t seed, const Spec& spec);  // uniform, parabola
-Clip make_collision(std::uint64_t seed, const Spec& spec);
-Clip make_fall(std::uint64_t seed, const Spec& spec);
+Clip make_ball(std::string_view world, std::uint64_t seed, const Spec& spec, const Flaw& flaw = {});  // uniform, parabola
+Clip make_collision(std::uint64_t seed, const Spec& spec, const Flaw& flaw = {});
+Clip make_fall(std::uint64_t seed, const Spec& spec, const Flaw& flaw = {});
 /// What an unsteady camera adds to its path in one frame: pixels of frame 0, and a factor on the zoom.
 struct Shake {
   double x_px = 0, y_px = 0, zoom = 1;

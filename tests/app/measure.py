@@ -73,6 +73,9 @@ with tempfile.TemporaryDirectory() as name:
     alone = reel("measure", "--json", *films).stdout
     for ranks, threads in ((2, 1), (3, 2)):
         expect(reel("measure", "--json", "--threads", threads, *films, ranks=ranks).stdout == alone, f"{ranks} ranks differ")
+    over = json.loads(alone)[-1]
+    moves = {m["id"]: m for m in over["over_films"]}
+    expect(over["num_films"] == 4 and moves["O1.missing"]["mean"] == 0 and moves["O1.missing"]["films"] == 4, f"over four films: {over}")
     reel("measure", films[1], "--scale", "ball=1.0+-0.1 m:12.8 px", "--out", at / "side.h5", "--overlay", at / "marked.mp4")
     reel("verify", at / "side.h5")
     expect(json.loads(reel("measure", at / "marked.mp4", "--json").stdout)[0]["num_frames"] == 33, "overlay has 33 frames")

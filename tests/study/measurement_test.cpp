@@ -102,5 +102,24 @@ TEST(Measurement, FileDigestIsThatOfItsBytes) {
   EXPECT_THROW(file_sha256("/"), Error);
 }
 
+TEST(OverFilms, EachFilmCountsOnceAndRefusalsAreCounted) {
+  const auto film = [](const std::string& values) {
+    std::string text;
+    for (const char c : values) text += fmt::format("{}{{\"id\":\"F1.g_eff\",\"name\":\"g\",\"unit\":\"m s-2\",\"value\":{}}}", text.empty() ? "" : ",", c == '-' ? "null" : std::string(1, c));
+    return fmt::format("{{\"shots\":[{{\"metrics\":[{}]}}]}}", text);
+  };
+  const auto numbers = over_films({film("246"), film("8-"), film("-"), "{\"film\":\"x\",\"error\":\"broken\"}"});
+  ASSERT_EQ(numbers.size(), 1u);
+  EXPECT_DOUBLE_EQ(numbers[0].mean, 6);  // of 4 and 8, not of 2, 4, 6, 8
+  EXPECT_EQ(numbers[0].num_films, 2);
+  EXPECT_EQ(numbers[0].num_refused, 2);
+  EXPECT_DOUBLE_EQ(numbers[0].interval[0], 4);
+  EXPECT_DOUBLE_EQ(numbers[0].interval[1], 8);
+  EXPECT_TRUE(over_films({film("-"), film("-")}).empty());
+  EXPECT_TRUE(std::isnan(over_films({film("3")}).at(0).interval[0]));  // one film says nothing of the spread
+  EXPECT_NE(over_films_text(numbers, 4).find("films 2     g; 2 without"), std::string::npos) << over_films_text(numbers, 4);
+  EXPECT_EQ(nlohmann::json::parse(over_films_json(numbers, 4))["over_films"][0]["mean"], 6);
+}
+
 }  // namespace
 }  // namespace reel::study
