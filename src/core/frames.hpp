@@ -27,6 +27,8 @@ class FrameSource {
   virtual void rewind() = 0;
   /// The file or folder, for messages.
   virtual std::string name() const = 0;
+  /// Whether the frames are what was filmed, bit for bit; false after a lossy codec. Known once a frame was read.
+  virtual bool lossless() const { return true; }
 };
 
 /// Frames of a film in memory, shown at f / fps. The film must outlive this.

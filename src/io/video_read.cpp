@@ -46,6 +46,11 @@ class VideoFrames final : public FrameSource {
     return false;
   }
 
+  bool lossless() const override {
+    const AVCodecDescriptor* of = avcodec_descriptor_get(codec_->codec_id);
+    return of != nullptr && (of->props & AV_CODEC_PROP_LOSSLESS) != 0 && (of->props & AV_CODEC_PROP_LOSSY) == 0;
+  }
+
   void rewind() override {
     if (num_frames_ > 0 || ended_) open();  // anew: seeking is not exact in every container
   }
@@ -213,7 +218,9 @@ class PictureFrames final : public FrameSource {
 
   bool next(Frame& frame) override {
     if (at_ == files_.size()) return false;
-    VideoFrames(files_[at_]).next(frame);
+    VideoFrames picture(files_[at_]);
+    picture.next(frame);
+    lossless_ = lossless_ && picture.lossless();
     if (at_ == 0) {
       width_ = frame.width_px;
       height_ = frame.height_px;
@@ -226,8 +233,10 @@ class PictureFrames final : public FrameSource {
   }
   void rewind() override { at_ = 0; }
   std::string name() const override { return folder_.string(); }
+  bool lossless() const override { return lossless_; }
 
  private:
+  bool lossless_ = true;
   const fs::path folder_;
   double fps_;
   std::vector<fs::path> files_;

@@ -220,9 +220,18 @@ std::vector<Collision> collisions_of(const Scene& scene) {
     for (std::size_t b = a + 1; b < scene.motions.size(); ++b) {
       const Motion &ma = scene.motions[a], &mb = scene.motions[b];
       std::vector<bool> used(mb.breaks.size(), false);
+      const double one_impact_s = 2.5 * std::max(ma.frame_s, mb.frame_s);
+      // Noise may break one impact in two: of what the same pair does within a few frames, what rests on more frames counts.
       const auto keep = [&](const std::optional<Collision>& c) {
-        if (c) found.push_back(*c);
-        return c.has_value();
+        if (!c) return false;
+        const auto same = std::find_if(found.begin(), found.end(), [&](const Collision& other) {
+          return other.a == a && other.b == b && std::abs(other.time_s - c->time_s) <= one_impact_s;
+        });
+        if (same == found.end())
+          found.push_back(*c);
+        else if (c->n > same->n)
+          *same = *c;
+        return true;
       };
       for (std::size_t i = 0; i < ma.breaks.size(); ++i) {
         const Break& x = ma.breaks[i];

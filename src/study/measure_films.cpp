@@ -101,6 +101,7 @@ Measurement measure_film(const MeasureTask& task) {
   metrics::MeasureOptions options = task.options;
   if (task.truth) look_for(*task.truth, options);
   m.film = metrics::measure(*film.frames, options);
+  m.floors = floors_for(m.film.width_px, m.film.height_px, film.frames->lossless());
   if (task.truth) {
     const Film& of = task.truth->film;
     if (of.width_px != m.film.width_px || of.height_px != m.film.height_px)

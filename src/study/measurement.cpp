@@ -84,8 +84,8 @@ std::vector<InShot<Thing>> all(const Measurement& m, std::vector<Thing> metrics:
 }
 
 double floor_of(const Measurement& m, const std::string& id) {
-  const auto found = m.floors.find(id);
-  return found == m.floors.end() ? metrics::nan : found->second;
+  const auto found = m.floors.value.find(id);
+  return found == m.floors.value.end() ? metrics::nan : found->second;
 }
 
 void add_metrics(const Measurement& m, io::Record& record) {
@@ -226,6 +226,10 @@ io::Record measurement_record(const Measurement& m) {
   result["dt_min_s"] = m.film.dt_min_s;
   result["dt_median_s"] = m.film.dt_median_s;
   result["dt_max_s"] = m.film.dt_max_s;
+  if (m.floors.size_px > 0) {
+    result["floors_size_px"] = m.floors.size_px;
+    result["floors_codec"] = m.floors.codec;
+  }
   result["num_duplicate_frames"] = static_cast<int64_t>(m.film.duplicate_frames.size());
   return record;
 }
@@ -252,6 +256,7 @@ std::string measurement_json(const Measurement& m) {
   ordered_json j{{"film", m.film.name}, {"suite_version", metrics::suite_version}, {"source_sha256", m.source_sha256},
                  {"width_px", m.film.width_px}, {"height_px", m.film.height_px}, {"num_frames", m.film.num_frames},
                  {"duration_s", m.film.duration_s}, {"duplicate_frames", m.film.duplicate_frames}, {"shots", ordered_json::array()}};
+  if (m.floors.size_px > 0) j["floors"] = {{"size_px", m.floors.size_px}, {"codec", m.floors.codec}};
   if (!m.task_id.empty()) j["task_id"] = m.task_id;
   for (const metrics::ShotReport& s : m.film.shots) {
     ordered_json shot{{"first_frame", s.first_frame}, {"num_frames", s.num_frames}, {"begin_s", s.begin_s}, {"end_s", s.end_s}};
@@ -269,6 +274,7 @@ std::string measurement_json(const Measurement& m) {
 std::string measurement_text(const Measurement& m, bool brief) {
   std::string out = fmt::format("{}: {} x {} pixels, {} frames, {:.3f} s, {} shot(s)\n", m.film.name, m.film.width_px, m.film.height_px,
                                 m.film.num_frames, m.film.duration_s, m.film.shots.size());
+  if (m.floors.size_px > 0) out += fmt::format("  floors: what clean clips of {} px give, {}\n", m.floors.size_px, m.floors.codec == "clean" ? "without a codec" : "after H.264 at " + m.floors.codec);
   const auto lines = [&](const metrics::Findings& f) {
     std::vector<std::pair<std::string, std::string>> refusals;  // reason, and all that it refuses
     std::size_t num_refused = 0;

@@ -2,12 +2,12 @@
 // What a measurement leaves behind: the side file beside a film, and the same as JSON.
 #include <array>
 #include <cstdint>
-#include <map>
 #include <string>
 #include <vector>
 
 #include "io/results.hpp"
 #include "metrics/measure.hpp"
+#include "study/floors.hpp"
 
 namespace reel::study {
 
@@ -15,7 +15,7 @@ namespace reel::study {
 struct Measurement {
   metrics::FilmReport film;
   metrics::Findings paired;                 ///< against a reference or a truth; empty without
-  std::map<std::string, double> floors;     ///< metric id -> what clean clips of this size give; see datasets/calibration
+  Floors floors;                            ///< what clean clips of this size give
   std::string source_sha256, task_id;       ///< of the film's file; of the result it belongs to, or ""
   std::string reference;                    ///< name of the reference or truth, or ""
 };

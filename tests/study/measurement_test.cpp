@@ -33,7 +33,7 @@ Measurement example() {
   m.film.shots.push_back(shot);
   m.paired.metrics.push_back({"P.psnr", "peak signal-to-noise ratio", "dB", Aspect::description, Better::higher, 31, nan, 3, "", ""});
   m.reference = "b.mp4";
-  m.floors = {{"F1.g_eff", 0.02}};
+  m.floors = {64, "clean", {{"F1.g_eff", 0.02}}};
   m.source_sha256 = std::string(64, 'a');
   return m;
 }
@@ -100,6 +100,16 @@ TEST(Measurement, FileDigestIsThatOfItsBytes) {
   std::filesystem::remove(path);
   EXPECT_THROW(file_sha256(path), Error);
   EXPECT_THROW(file_sha256("/"), Error);
+}
+
+TEST(Floors, NearestSizeAndCodec) {
+  EXPECT_EQ(floors_for(64, 64, true).size_px, 64);
+  EXPECT_EQ(floors_for(300, 120, true).size_px, 128);  // the shorter side
+  EXPECT_EQ(floors_for(3840, 2160, false).codec, "crf28");
+  EXPECT_GE(floors_for(3840, 2160, false).size_px, 256);
+  const Floors clean = floors_for(64, 64, true), lossy = floors_for(64, 64, false);
+  EXPECT_GT(clean.value.at("F1.g_eff"), 0);
+  EXPECT_GT(lossy.value.at("C1.momentum"), clean.value.at("C1.momentum"));
 }
 
 TEST(OverFilms, EachFilmCountsOnceAndRefusalsAreCounted) {

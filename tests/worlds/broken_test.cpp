@@ -1,5 +1,5 @@
-// Broken clips break one law, by the amount that they say, and nothing before the event: closed forms on the tracks, and
-// the pixels against those of the valid clip.
+// Broken clips break one law, by the amount that they say, and nothing before the event: closed forms on the tracks,
+// and the pixels against those of the valid clip.
 #include "worlds/broken.hpp"
 
 #include <gtest/gtest.h>
@@ -52,7 +52,8 @@ TEST(Broken, FilmsDifferFromTheEventOn) {
       EXPECT_EQ(valid.attributes, broken.attributes);
       for (std::size_t k = 0; k < valid.objects.size(); ++k)
         for (int64_t f = 0; f < event; ++f)
-          EXPECT_EQ(valid.objects[k].y_m[static_cast<std::size_t>(f)], broken.objects[k].y_m[static_cast<std::size_t>(f)]);
+          EXPECT_EQ(valid.objects[k].y_m[static_cast<std::size_t>(f)],
+                    broken.objects[k].y_m[static_cast<std::size_t>(f)]);
     });
 }
 
@@ -60,7 +61,8 @@ TEST(Broken, NothingIsBrokenByNothing) {
   for (const Break& b : breaks())
     each(b.name, b.name == "gravity" ? 1 : 0, [](const Clip& valid, const Clip& broken) {
       EXPECT_EQ(valid.film.rgb, broken.film.rgb);
-      for (std::size_t k = 0; k < valid.objects.size(); ++k) EXPECT_EQ(valid.objects[k].visible, broken.objects[k].visible);
+      for (std::size_t k = 0; k < valid.objects.size(); ++k)
+        EXPECT_EQ(valid.objects[k].visible, broken.objects[k].visible);
     });
 }
 
@@ -96,9 +98,12 @@ TEST(Broken, VanishShowsTheStillBackground) {
         double distance = 1e9;
         for (const Track& t : valid.objects) {
           const double reach = 1.3 * std::max(t.half_width_m, t.half_height_m) * valid.px_per_m + 2;
-          distance = std::min(distance, std::hypot(static_cast<double>(x) + 0.5 - t.x_px[i], static_cast<double>(y) + 0.5 - t.y_px[i]) - reach);
+          distance = std::min(
+              distance,
+              std::hypot(static_cast<double>(x) + 0.5 - t.x_px[i], static_cast<double>(y) + 0.5 - t.y_px[i]) - reach);
         }
-        const bool same = std::memcmp(valid.film.frame(e) + 3 * (64 * y + x), broken.film.frame(e) + 3 * (64 * y + x), 3) == 0;
+        const bool same =
+            std::memcmp(valid.film.frame(e) + 3 * (64 * y + x), broken.film.frame(e) + 3 * (64 * y + x), 3) == 0;
         (distance > 0 ? far : near) += !same;
       }
     EXPECT_EQ(far, 0);
@@ -117,7 +122,8 @@ TEST(Broken, GravityIsWhatItSays) {
       for (std::size_t f = e; f <= e + 2; ++f) {
         EXPECT_NEAR(bend(f), -factor * g, 1e-9);
         EXPECT_EQ(x[f], valid.objects[0].x_m[f]);  // along x nothing is broken
-        EXPECT_NEAR(broken.objects[0].vy_m_per_s[f], valid.objects[0].vy_m_per_s[f] + g * (1 - factor) * static_cast<double>(f + 1 - e) * dt, 1e-9);
+        EXPECT_NEAR(broken.objects[0].vy_m_per_s[f],
+                    valid.objects[0].vy_m_per_s[f] + g * (1 - factor) * static_cast<double>(f + 1 - e) * dt, 1e-9);
       }
     });
 }
@@ -133,7 +139,7 @@ TEST(Broken, AJumperOfAnyWeightLandsOnTheCushionOrNever) {
       const double lands_m = 1.2 + 0.3;
       for (std::size_t f = 1; f < 80; ++f) {
         EXPECT_GE(t.y_m[f], lands_m);
-  XX
+        XX
       }
       if (factor > 0) {
         EXPECT_EQ(t.y_m[79], lands_m);
