@@ -1,10 +1,16 @@
 // The laws on the truth of our own scenes: what a scene was made with comes back to rounding.
 #include <gtest/gtest.h>
 
+#include <fmt/format.h>
+#include <unistd.h>
+
 #include <cmath>
+#include <filesystem>
 #include <numbers>
 
+#include "io/video.hpp"
 #include "made_tracks.hpp"
+#include "metrics/measure.hpp"
 #include "worlds/lab.hpp"
 #include "worlds/world.hpp"
 
@@ -125,6 +131,25 @@ TEST(Lab, TheTruthOfEveryInjectionComesBack) {
       EXPECT_NEAR(one(measure_laws(truth_of(worlds::make_injected("heavier", x, seed, spec))), "F4.ratio").value, 1 + x,
                   1e-6);
   }
+}
+
+TEST(Lab, AnImpactThatACodecBreaksInTwoCountsOnce) {
+  worlds::Spec spec = spec_of(33);
+  spec.width_px = spec.height_px = 64;
+  spec.fps = 24;
+  const worlds::Clip clip = worlds::make_injected("kick", -0.2, 0, spec);
+  const std::filesystem::path file = std::filesystem::temp_directory_path() / fmt::format("reel-kick-{}.mp4", getpid());
+  io::write_video(file, clip.film, {.lossless = false, .crf = 18});
+  Film coded = io::read_video(file).film;
+  std::filesystem::remove(file);
+  coded.fps = spec.fps;
+  MeasureOptions options;
+  options.still_background = true;
+  options.colours = {{"red", {222, 52, 48}}, {"blue", {44, 102, 204}}};
+  FilmFrames frames(coded);
+  const FilmReport report = measure(frames, options);
+  ASSERT_EQ(report.shots.size(), 1u);
+  EXPECT_EQ(all(report.shots[0].findings, "C1.momentum").size(), 1u);
 }
 
 }  // namespace
