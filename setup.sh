@@ -3,6 +3,7 @@
 #   ./setup.sh demo    renders experiments/establishing_shot.toml on 2 ranks
 #   ./setup.sh test    builds and runs the tests, then the unit tests again under sanitizers
 #   ./setup.sh build   only installs and builds
+#   ./setup.sh fuzz    libFuzzer on all that reads foreign files (clang; hours)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -122,8 +123,15 @@ case "${1:-}" in
     build asan unit_tests
     ctest --preset asan -L unit -j "$(nproc)"
     ;;
+  fuzz)
+    install
+    command -v clang++ >/dev/null || { echo "fuzzing needs clang++ (Debian: clang)" >&2; exit 4; }
+    build fuzz fuzzers
+    say "fuzzing"
+    ctest --preset fuzz -L fuzz -V -j "$(nproc)"
+    ;;
   *)
-    sed -n '2,5s/^# \{0,1\}//p' "$0"
+    sed -n '2,6s/^# \{0,1\}//p' "$0"
     exit 2
     ;;
 esac

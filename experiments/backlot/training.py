@@ -139,14 +139,15 @@ class Training:
     def loop(self, one_step: Any, save_s: float = 180) -> None:
         """Calls `one_step() -> (loss, text for the bar)` until the minutes are spent."""
         last_save, total = time.monotonic(), 60 * self.minutes
+        # One thread counts the time it works: others on the machine must not use up the minutes.
+        clock = time.process_time if DEVICE.type == "cpu" and self.threads == 1 else time.monotonic
         with tqdm(total=round(total), initial=round(self.seconds), unit="s", mininterval=10, disable=RANK > 0) as bar:
             while self.seconds < total and not self.stopped:
-                start = time.monotonic()
+                start = clock()
                 share_cores(self.threads)
                 loss, text = one_step()
                 value = self.update(loss)
-                spent = time.monotonic() - start
-                self.seconds += spent
+                self.seconds += clock() - start
                 self.history.append((self.step, self.seconds, value))
                 bar.update(round(self.seconds) - bar.n)
                 bar.set_postfix_str(f"step {self.step} loss {value:.4f} {text}", refresh=False)

@@ -18,6 +18,14 @@ using Input = std::unique_ptr<AVFormatContext, FreeInput>;
 constexpr std::uint64_t max_film_bytes = std::uint64_t{64} << 30;
 constexpr int max_side_px = 32768;
 
+void interleave(const std::uint8_t* r, const std::uint8_t* g, const std::uint8_t* b, std::size_t n, std::uint8_t* rgb) {
+  for (std::size_t i = 0; i < n; ++i) {
+    rgb[3 * i] = r[i];
+    rgb[3 * i + 1] = g[i];
+    rgb[3 * i + 2] = b[i];
+  }
+}
+
 class VideoFrames final : public FrameSource {
  public:
   explicit VideoFrames(const fs::path& path) : path_(path) { open(); }
@@ -143,15 +151,15 @@ class VideoFrames final : public FrameSource {
         }
       }
     } else if (planar_) {
-      const std::size_t row = (static_cast<std::size_t>(width_) + 63) / 64 * 64, plane = row * static_cast<std::size_t>(height_);
+      // Rows of whole vectors: the scaler may write that far.
+      const auto width = static_cast<std::size_t>(width_), height = static_cast<std::size_t>(height_);
+      const std::size_t row = (width + 63) / 64 * 64, plane = row * height;
       planes_.resize(3 * plane);
       std::uint8_t* const gbr[4] = {planes_.data(), planes_.data() + plane, planes_.data() + 2 * plane, nullptr};
       const int stride = static_cast<int>(row), strides[4] = {stride, stride, stride, 0};
       check(sws_scale(scaler_.get(), from.data, from.linesize, 0, height_, gbr, strides), "cannot convert a frame");
-      for (std::size_t y = 0; y < static_cast<std::size_t>(height_); ++y, out += 3 * width_) {
-        const std::uint8_t *g = gbr[0] + y * row, *b = gbr[1] + y * row, *r = gbr[2] + y * row;
-        for (std::size_t x = 0; x < static_cast<std::size_t>(width_); ++x) out[3 * x] = r[x], out[3 * x + 1] = g[x], out[3 * x + 2] = b[x];
-      }
+      for (std::size_t y = 0; y < height; ++y)
+        interleave(gbr[2] + y * row, gbr[0] + y * row, gbr[1] + y * row, width, out + 3 * y * width);
     } else {
       const int stride = 3 * width_;
       check(sws_scale(scaler_.get(), from.data, from.linesize, 0, height_, &out, &stride), "cannot convert a frame");

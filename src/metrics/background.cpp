@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "core/error.hpp"
+#include "core/parallel.hpp"
 #include "metrics/detect_parts.hpp"
 #include "metrics/metric.hpp"
 #include "metrics/uncovered.hpp"
@@ -24,6 +26,12 @@ std::uint8_t median_of(std::uint8_t* v, std::size_t n) {
     v[j] = x;
   }
   return n % 2 ? v[n / 2] : static_cast<std::uint8_t>((v[n / 2 - 1] + v[n / 2] + 1) / 2);
+}
+
+/// To the nearest level, halves up; std::lround is a call that would be most of the work.
+std::uint8_t rounded(double level) {
+  const int whole = static_cast<int>(level);
+  return static_cast<std::uint8_t>(whole + (level - whole >= 0.5));
 }
 
 /// Bilinear sample of an [H, W, 3] picture; false when the point is not within half a pixel of the picture's inside.
@@ -185,37 +193,39 @@ Background BackgroundMedian::median(std::span<const Matrix3> to_first,
   std::vector<std::vector<float>> reduced;
   for (const Held& h : held_) reduced.push_back(parts::reduce(h.rgb.data(), width_px_, height_px_, cell));
   const std::vector<std::uint32_t> use = clear_frames(reduced, from_first, cell, rows, columns, things);
-  std::int64_t doubtful = 0;
-  std::array<std::array<std::uint8_t, most_frames>, 3> values{}, sorted{};
-  for (std::int64_t y = 0; y < height_px_; ++y)
+  std::vector<std::int64_t> doubtful(static_cast<std::size_t>(height_px_), 0);  // per row
+  parallel_for(height_px_, [&](std::int64_t y) {
+    std::array<std::array<std::uint8_t, most_frames>, 3> values;
     for (std::int64_t x = 0; x < width_px_; ++x) {
       const std::size_t i = at_index(y, x, width_px_);
       const std::uint32_t clear = use[at_index(y / cell, x / cell, columns)];
       std::size_t n = 0, seen = 0;
       for (std::size_t k = 0; k < held_.size(); ++k) {
-        std::array<double, 3> v{};
         const bool wanted = clear == 0 || (clear >> k & 1u);
+        const std::uint8_t* rgb = held_[k].rgb.data();
         if (from_first.empty()) {
           ++seen;
           if (!wanted) continue;
-          for (std::size_t c = 0; c < 3; ++c) values[c][n] = held_[k].rgb[3 * i + c];
+          for (std::size_t c = 0; c < 3; ++c) values[c][n] = rgb[3 * i + c];
         } else {
+          std::array<double, 3> v{};
           const auto p = mapped(from_first[k], static_cast<double>(x) + 0.5, static_cast<double>(y) + 0.5);
-          if (!sample(held_[k].rgb.data(), height_px_, width_px_, p[0], p[1], v.data())) continue;
+          if (!sample(rgb, height_px_, width_px_, p[0], p[1], v.data())) continue;
           ++seen;
           if (!wanted) continue;
-          for (std::size_t c = 0; c < 3; ++c) values[c][n] = static_cast<std::uint8_t>(std::lround(v[c]));
+          for (std::size_t c = 0; c < 3; ++c) values[c][n] = rounded(v[c]);
         }
         ++n;
       }
       if (2 * seen < held_.size() || n == 0) continue;
       out.valid[i] = clear != 0 ? 1 : hidden;
-      sorted = values;
-      for (std::size_t c = 0; c < 3; ++c) out.rgb[3 * i + c] = median_of(sorted[c].data(), n);
-      doubtful += 2 * n < seen || clear == 0;
+      for (std::size_t c = 0; c < 3; ++c) out.rgb[3 * i + c] = median_of(values[c].data(), n);
+      doubtful[static_cast<std::size_t>(y)] += 2 * n < seen || clear == 0;
     }
+  });
   inpaint(out);
-  out.doubtful = static_cast<double>(doubtful) / static_cast<double>(pixels);
+  const std::int64_t all = std::accumulate(doubtful.begin(), doubtful.end(), std::int64_t{0});
+  out.doubtful = static_cast<double>(all) / static_cast<double>(pixels);
   return out;
 }
 

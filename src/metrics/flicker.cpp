@@ -68,6 +68,17 @@ double change_deviation(const Plane& a, const Plane& b) {
   return moments.deviation();
 }
 
+/// Sum of |a - b|: whole numbers, so that the order does not count.
+std::int64_t absolute_difference(const std::uint8_t* a, const std::uint8_t* b, std::size_t n) {
+  std::int64_t sum = 0;
+  for (std::size_t begin = 0; begin < n; begin += 4096) {
+    int some = 0;
+    for (std::size_t i = begin; i < std::min(n, begin + 4096); ++i) some += std::abs(a[i] - b[i]);
+    sum += some;
+  }
+  return sum;
+}
+
 double mean_level(const Plane& p) {
   const auto w = static_cast<std::size_t>(p.width_px);
   Moments moments;
@@ -124,7 +135,7 @@ void Flicker::State::add_blocks(const Plane& before, const Plane& now, const Cam
     cv::warpPerspective(view(before), warped, m, {now.width_px, now.height_px}, cv::INTER_LINEAR, cv::BORDER_CONSTANT,
                         none);
   }
-  double change = 0, num_valid = 0;
+  std::int64_t change = 0, num_valid = 0;
   cv::Mat warped_rgb = small_before;
   if (moved) {
     warped_rgb = cv::Mat();
@@ -154,12 +165,16 @@ void Flicker::State::add_blocks(const Plane& before, const Plane& now, const Cam
       const int all = (x1 - bx * block_px) * (y1 - by * block_px);
       if (n == all) {
         blocks.back()[static_cast<std::size_t>(by * blocks_x + bx)] += sum / n;
-        const cv::Rect r(bx * block_px, by * block_px, x1 - bx * block_px, y1 - by * block_px);
-        if (moved) change += cv::norm(small(r), warped_rgb(r), cv::NORM_L1), num_valid += 3 * n;
+        for (int y = by * block_px; moved && y < y1; ++y)
+          change += absolute_difference(small.ptr(y, bx * block_px), warped_rgb.ptr(y, bx * block_px), 3 * static_cast<std::size_t>(x1 - bx * block_px));
+        num_valid += 3 * n;
       }
     }
-  if (!moved) change = cv::norm(small, small_before, cv::NORM_L1), num_valid = 3.0 * static_cast<double>(small.total());
-  aligned.back() = num_valid > 0 ? (255 - change / num_valid) / 255 : nan;
+  if (!moved) {
+    change = absolute_difference(small.data, small_before.data, 3 * small.total());
+    num_valid = 3 * static_cast<std::int64_t>(small.total());
+  }
+  aligned.back() = num_valid > 0 ? (255 - static_cast<double>(change) / static_cast<double>(num_valid)) / 255 : nan;
 }
 
 void Flicker::State::close_blocks() {
@@ -188,7 +203,7 @@ Flicker::~Flicker() = default;
 Flicker::Flicker(Flicker&&) noexcept = default;
 Flicker& Flicker::operator=(Flicker&&) noexcept = default;
 
-void Flicker::add(const Frame& frame, const CameraTracker& camera) {
+void Flicker::add(const Frame& frame, const CameraTracker& camera, std::span<const std::uint8_t> small) {
   State& s = *state_;
   REEL_CHECK(static_cast<std::int64_t>(s.time_s.size()) + 1 == camera.num_frames(), "the camera has {} frames, this {}",
              camera.num_frames(), s.time_s.size());
@@ -206,23 +221,16 @@ void Flicker::add(const Frame& frame, const CameraTracker& camera) {
   s.ti.push_back(first ? nan : change_deviation(camera.luma_before(), luma));
 
   std::swap(s.small, s.small_before);
-  const int k = camera.factor();
-  const cv::Mat rgb(luma.height_px, luma.width_px, CV_8UC3, const_cast<std::uint8_t*>(frame.rgb.data()));  // NOLINT
-  const cv::Mat whole = rgb(cv::Rect(0, 0, grey.width_px * k, grey.height_px * k));
-  if (k > 1)
-    cv::resize(whole, s.small, {grey.width_px, grey.height_px}, 0, 0, cv::INTER_AREA);
-  else
-    whole.copyTo(s.small);
+  REEL_CHECK(small.size() == 3 * grey.level.size(), "{} bytes", small.size());
+  cv::Mat(grey.height_px, grey.width_px, CV_8UC3, const_cast<std::uint8_t*>(small.data())).copyTo(s.small);  // NOLINT
   s.raw.push_back(nan), s.aligned.push_back(nan);
   if (!first) {
-    const cv::Mat before(luma.height_px, luma.width_px, CV_8UC3, s.rgb_before.data());
-    s.raw.back() = (255 - cv::norm(rgb, before, cv::NORM_L1) / static_cast<double>(frame.rgb.size())) / 255;
+    const auto change = absolute_difference(frame.rgb.data(), s.rgb_before.data(), frame.rgb.size());
+    s.raw.back() = (255 - static_cast<double>(change) / static_cast<double>(frame.rgb.size())) / 255;
   }
-  s.add_blocks(camera.grey_before(), grey, camera.step(), k);
+  s.add_blocks(camera.grey_before(), grey, camera.step(), camera.factor());
   s.rgb_before = frame.rgb;
 }
-
-std::span<const std::uint8_t> Flicker::small_rgb() const { return {state_->small.data, 3 * state_->small.total()}; }
 
 Findings Flicker::finish() {
   State& s = *state_;

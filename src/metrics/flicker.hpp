@@ -28,11 +28,9 @@ class Flicker {
   Flicker(Flicker&&) noexcept;
   Flicker& operator=(Flicker&&) noexcept;
 
-  /// The frame that `camera` has just taken.
-  void add(const Frame& frame, const CameraTracker& camera);
+  /// The frame that `camera` has just taken; `small`: the same reduced by the camera's factor, from `reduced_rgb`.
+  void add(const Frame& frame, const CameraTracker& camera, std::span<const std::uint8_t> small);
   Findings finish();
-  /// The newest frame reduced by the camera's factor, 8-bit [h, w, 3].
-  std::span<const std::uint8_t> small_rgb() const;
 
  private:
   struct State;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <opencv2/core/utility.hpp>
+#include <opencv2/imgproc.hpp>
 
 #include "core/error.hpp"
 
@@ -47,6 +48,19 @@ Plane reduced(const Plane& plane, int factor) {
     }
     for (std::size_t x = 0; x < w; ++x) to[x] *= share;
   }
+  return out;
+}
+
+std::vector<std::uint8_t> reduced_rgb(const Frame& frame, int factor) {
+  const int width = static_cast<int>(frame.width_px), height = static_cast<int>(frame.height_px);
+  REEL_CHECK(factor >= 1 && factor <= std::min(width, height), "factor {}", factor);
+  if (factor == 1) return frame.rgb;
+  keep_opencv_on_one_thread();
+  const cv::Mat rgb(height, width, CV_8UC3, const_cast<std::uint8_t*>(frame.rgb.data()));  // NOLINT: read only
+  const cv::Size size(width / factor, height / factor);
+  std::vector<std::uint8_t> out(3 * static_cast<std::size_t>(size.area()));
+  cv::Mat small(size, CV_8UC3, out.data());
+  cv::resize(rgb(cv::Rect(0, 0, size.width * factor, size.height * factor)), small, size, 0, 0, cv::INTER_AREA);
   return out;
 }
 

@@ -28,6 +28,9 @@ int reduction(std::int64_t height_px, std::int64_t width_px);
 /// at (x, y) / factor here: pixel centres lie at i + 0.5 in both.
 Plane reduced(const Plane& plane, int factor);
 
+/// The frame's bytes reduced as `reduced` does, rounded, [h, w, 3].
+std::vector<std::uint8_t> reduced_rgb(const Frame& frame, int factor);
+
 /// Makes OpenCV compute on the calling thread alone, in every call of this process: some of its results depend on how
 /// many threads share the work. Called by everything here that uses OpenCV's dense steps.
 void keep_opencv_on_one_thread();

@@ -15,7 +15,15 @@ constexpr std::int64_t grid = 16;
 constexpr double cell_levels = 10, histogram_jump = 0.12, layout_jump = 0.4;
 constexpr double contrast = 3;  // of a cut over its neighbours
 
-int luma(const std::uint8_t* rgb) { return (77 * rgb[0] + 150 * rgb[1] + 29 * rgb[2] + 128) >> 8; }
+std::vector<std::uint8_t> lumas_of(const Frame& frame) {
+  std::vector<std::uint8_t> out(frame.rgb.size() / 3);
+  REEL_CHECK(!out.empty(), "empty frame");
+  const std::uint8_t* rgb = frame.rgb.data();
+  std::uint8_t* luma = out.data();
+  for (std::size_t i = 0, n = out.size(); i < n; ++i)
+    luma[i] = static_cast<std::uint8_t>((77 * rgb[3 * i] + 150 * rgb[3 * i + 1] + 29 * rgb[3 * i + 2] + 128) >> 8);
+  return out;
+}
 
 double distance_at(const LumaHistogram& a, const LumaHistogram& b, int shift) {
   double sum = 0;
@@ -30,8 +38,12 @@ double distance_at(const LumaHistogram& a, const LumaHistogram& b, int shift) {
 }
 
 bool same_picture(const Frame& a, const Frame& b) {
-  for (std::size_t i = 0; i < a.rgb.size(); ++i)
-    if (std::abs(a.rgb[i] - b.rgb[i]) > 1) return false;
+  const std::size_t n = a.rgb.size(), chunk = 4096;  // looked at as a whole, by vector units
+  for (std::size_t begin = 0; begin < n; begin += chunk) {
+    bool differs = false;
+    for (std::size_t i = begin; i < std::min(n, begin + chunk); ++i) differs |= std::abs(a.rgb[i] - b.rgb[i]) > 1;
+    if (differs) return false;
+  }
   return true;
 }
 
@@ -43,11 +55,14 @@ double median_of(std::vector<double> v) {
 
 }  // namespace
 
-LumaHistogram luma_histogram(const Frame& frame) {
+static LumaHistogram histogram_of(const std::vector<std::uint8_t>& lumas) {
+  const std::size_t n = lumas.size();
+  // By four: neighbours are alike, and one count would wait for the other.
+  std::array<std::array<std::int64_t, 256>, 4> some{};
+  for (std::size_t i = 0; i < n; ++i) ++some[i % 4][lumas[i]];
   std::array<std::int64_t, 256> counts{};
-  const std::size_t n = frame.rgb.size() / 3;
-  REEL_CHECK(n > 0, "empty frame");
-  for (std::size_t i = 0; i < n; ++i) ++counts[static_cast<std::size_t>(luma(frame.rgb.data() + 3 * i))];
+  for (const auto& s : some)
+    for (std::size_t level = 0; level < 256; ++level) counts[level] += s[level];
   // Triangular kernel; what would fall off the ends is kept there.
   LumaHistogram out{};
   constexpr double unit = 1.0 / (reach * reach);
@@ -60,6 +75,8 @@ LumaHistogram luma_histogram(const Frame& frame) {
   return out;
 }
 
+LumaHistogram luma_histogram(const Frame& frame) { return histogram_of(lumas_of(frame)); }
+
 double histogram_distance(const LumaHistogram& a, const LumaHistogram& b) {
   double best = 2;
   for (int shift = -most_shift; shift <= most_shift; ++shift) best = std::min(best, distance_at(a, b, shift));
@@ -67,7 +84,8 @@ double histogram_distance(const LumaHistogram& a, const LumaHistogram& b) {
 }
 
 Composition composition_of(const Frame& frame) {
-  Composition c{luma_histogram(frame), {}};
+  const std::vector<std::uint8_t> lumas = lumas_of(frame);
+  Composition c{histogram_of(lumas), {}};
   double mean = 0;
   for (std::int64_t r = 0; r < grid; ++r)
     for (std::int64_t q = 0; q < grid; ++q) {
@@ -75,7 +93,7 @@ Composition composition_of(const Frame& frame) {
       const std::int64_t y0 = r * frame.height_px / grid, y1 = std::max(y0 + 1, (r + 1) * frame.height_px / grid);
       std::int64_t sum = 0;
       for (std::int64_t y = y0; y < y1; ++y)
-        for (std::int64_t x = x0; x < x1; ++x) sum += luma(frame.rgb.data() + 3 * (y * frame.width_px + x));
+        for (std::int64_t x = x0; x < x1; ++x) sum += lumas[static_cast<std::size_t>(y * frame.width_px + x)];
       double& cell = c.layout[static_cast<std::size_t>(r * grid + q)];
       cell = static_cast<double>(sum) / static_cast<double>((x1 - x0) * (y1 - y0));
       mean += cell / (grid * grid);
@@ -116,39 +134,51 @@ bool CutFinder::finish() {
   return jump_ >= 1 && jump_ > contrast * jump_before_;
 }
 
+bool ShotFinder::add(const Frame& frame, const Frame& before) {
+  const std::int64_t f = shots_.num_frames();
+  const double previous = f > 0 ? shots_.time_s.back() : -std::numeric_limits<double>::infinity();
+  if (!std::isfinite(frame.time_s) || frame.time_s <= previous)
+    throw Error(Exit::input, fmt::format("the time of frame {} is {} s, after {} s", f, frame.time_s, previous), film_,
+                "frames must have rising times");
+  const bool cut = cuts_.add(frame);
+  if (cut) shots_.first_frames.push_back(f - 1);
+  if (f == 0) {
+    shots_.first_frames.push_back(0);
+    shots_.height_px = frame.height_px, shots_.width_px = frame.width_px;
+  } else if (same_picture(before, frame)) {
+    shots_.duplicate_frames.push_back(f);
+  }
+  shots_.time_s.push_back(frame.time_s);
+  return cut;
+}
+
+bool ShotFinder::finish() {
+  ShotList& s = shots_;
+  if (s.time_s.empty())
+    throw Error(Exit::input, "the film has no frames", film_, "is it a video file or a folder of pictures?");
+  const bool cut = cuts_.finish();
+  if (cut) s.first_frames.push_back(s.num_frames() - 1);
+  std::vector<double> dt;
+  for (std::size_t f = 1; f < s.time_s.size(); ++f) dt.push_back(s.time_s[f] - s.time_s[f - 1]);
+  if (!dt.empty()) {
+    const auto [low, high] = std::minmax_element(dt.begin(), dt.end());
+    s.dt_min_s = *low;
+    s.dt_max_s = *high;
+    s.dt_median_s = median_of(dt);
+  }
+  return cut;
+}
+
 ShotList find_shots(FrameSource& source) {
-  ShotList shots;
-  CutFinder cuts;
+  ShotFinder finder(source.name());
   Frame frame, before;
   source.rewind();
   while (source.next(frame)) {
-    const std::int64_t f = shots.num_frames();
-    const double previous = f > 0 ? shots.time_s.back() : -std::numeric_limits<double>::infinity();
-    if (!std::isfinite(frame.time_s) || frame.time_s <= previous)
-      throw Error(Exit::input, fmt::format("the time of frame {} is {} s, after {} s", f, frame.time_s, previous),
-                  source.name(), "frames must have rising times");
-    if (cuts.add(frame)) shots.first_frames.push_back(f - 1);
-    if (f == 0) {
-      shots.first_frames.push_back(0);
-      shots.height_px = frame.height_px, shots.width_px = frame.width_px;
-    } else if (same_picture(before, frame)) {
-      shots.duplicate_frames.push_back(f);
-    }
-    shots.time_s.push_back(frame.time_s);
+    finder.add(frame, before);
     std::swap(before, frame);
   }
-  if (shots.time_s.empty())
-    throw Error(Exit::input, "the film has no frames", source.name(), "is it a video file or a folder of pictures?");
-  if (cuts.finish()) shots.first_frames.push_back(shots.num_frames() - 1);
-  std::vector<double> dt;
-  for (std::size_t f = 1; f < shots.time_s.size(); ++f) dt.push_back(shots.time_s[f] - shots.time_s[f - 1]);
-  if (!dt.empty()) {
-    const auto [low, high] = std::minmax_element(dt.begin(), dt.end());
-    shots.dt_min_s = *low;
-    shots.dt_max_s = *high;
-    shots.dt_median_s = median_of(dt);
-  }
-  return shots;
+  finder.finish();
+  return finder.shots();
 }
 
 }  // namespace reel::metrics

@@ -2,6 +2,8 @@
 // Where a film is cut, which of its frames are repeats, and how its time runs.
 #include <array>
 #include <cstdint>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "core/frames.hpp"
@@ -65,8 +67,25 @@ struct ShotList {
   bool variable_rate() const noexcept { return dt_max_s - dt_min_s > 0.1 * dt_median_s; }
 };
 
-/// Reads `source` from its first frame to its last; two frames are held in memory. Throws Error (Exit::input) for a
-/// film without frames, with empty frames, with frames of several sizes, or whose times do not rise.
+/// Makes the list of shots as the frames of a film come by.
+class ShotFinder {
+ public:
+  explicit ShotFinder(std::string film) : film_(std::move(film)) {}  ///< its name, for messages
+  /// Takes the next frame; `before`: the one before it (of the first anything). True when the frame *before* starts a
+  /// new shot. Throws Error (Exit::input) for an empty frame, one of another size than the first, or a time that does
+  /// not rise.
+  bool add(const Frame& frame, const Frame& before);
+  /// No more frames: true when the last one starts a new shot. Throws Error (Exit::input) for a film without frames.
+  bool finish();
+  const ShotList& shots() const noexcept { return shots_; }  ///< whole after `finish`
+
+ private:
+  std::string film_;
+  CutFinder cuts_;
+  ShotList shots_;
+};
+
+/// Reads `source` from its first frame to its last; two frames are held in memory. Throws as ShotFinder does.
 ShotList find_shots(FrameSource& source);
 
 }  // namespace reel::metrics

@@ -1,14 +1,18 @@
 #include "metrics/wobble.hpp"
 
 #include "core/error.hpp"
+#include "core/parallel.hpp"
 
 namespace reel::metrics {
 
 void Wobble::add(const Frame& frame, const CameraTracker& camera) {
-  rigid_.add(camera);
-  boil_.add(camera);
-  flicker_.add(frame, camera);
-  warping_.add(flicker_.small_rgb(), camera.grey().height_px, camera.grey().width_px, frame.time_s);
+  const std::vector<std::uint8_t> small = reduced_rgb(frame, camera.factor());
+  // None of the parts knows the others.
+  parallel_for(3, [&](std::int64_t part) {
+    if (part == 0) warping_.add(small, camera.grey().height_px, camera.grey().width_px, frame.time_s);
+    if (part == 1) rigid_.add(camera), boil_.add(camera);
+    if (part == 2) flicker_.add(frame, camera, small);
+  });
 }
 
 Findings Wobble::finish(const CameraTracker& camera) {

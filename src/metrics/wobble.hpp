@@ -103,7 +103,7 @@ class WarpingError {
   ~WarpingError();
   WarpingError(WarpingError&&) noexcept;
   WarpingError& operator=(WarpingError&&) noexcept;
-  /// `rgb`: the reduced frame as 8-bit [h, w, 3], from Flicker::small_rgb().
+  /// `rgb`: the reduced frame as 8-bit [h, w, 3], from `reduced_rgb`.
   void add(std::span<const std::uint8_t> rgb, int height_px, int width_px, double time_s);
   Findings finish() const;
 

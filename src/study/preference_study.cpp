@@ -242,8 +242,14 @@ PreferenceStudy study_preference(const model::Pipeline& pipeline, const model::R
       for (std::size_t b = 1; b < num_films; ++b)
         for (std::size_t s = 0; s < clips.seeds.size(); ++s) {
           const Outcome &valid = outcomes[first + s * num_films], &invalid = outcomes[first + s * num_films + b];
-          PreferenceRow row{clips.scene,    clips.breaks[b - 1], plan.given_latents[g], invalid.event_frame,
-                            clips.seeds[s], valid.loss[g],       invalid.loss[g]};
+          PreferenceRow row;
+          row.scene = clips.scene;
+          row.breaking = clips.breaks[b - 1];
+          row.given_latents = plan.given_latents[g];
+          row.event_frame = invalid.event_frame;
+          row.clip = clips.seeds[s];
+          row.valid_by_sigma = valid.loss[g];
+          row.invalid_by_sigma = invalid.loss[g];
           row.valid = mean(row.valid_by_sigma);
           row.invalid = mean(row.invalid_by_sigma);
           row.tracked_valid = valid.tracked;

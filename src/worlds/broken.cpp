@@ -82,7 +82,9 @@ void expect_amount(const Break& b, double amount) {
                                          : amount == 0 || amount == 1;
   if (!good)
     throw Error(Exit::usage, fmt::format("{} cannot be broken by {}", b.law, amount), b.name,
-                b.unit == "frames" ? "use whole frames, 0 to 1000" : b.unit == "factor" ? "use a factor from -10 to 10" : "use 1");
+                b.unit == "frames"   ? "use whole frames, 0 to 1000"
+                : b.unit == "factor" ? "use a factor from -10 to 10"
+                                     : "use 1");
 }
 
 }  // namespace
@@ -104,7 +106,8 @@ std::optional<Clip> make_broken(std::string_view scene, std::string_view name, d
   const auto& all = breaks();
   const auto found = std::find_if(all.begin(), all.end(), [&](const Break& b) { return b.name == name; });
   if (found == all.end())
-    throw Error(Exit::usage, fmt::format("no law is broken by '{}'", name), "break", "use freeze, skip, vanish, gravity or pass");
+    throw Error(Exit::usage, fmt::format("no law is broken by '{}'", name), "break",
+                "use freeze, skip, vanish, gravity or pass");
   if (std::find(found->scenes.begin(), found->scenes.end(), scene) == found->scenes.end())
     throw Error(Exit::usage, fmt::format("'{}' is not for the scene '{}'", name, scene), "break",
                 fmt::format("it is for: {}", fmt::join(found->scenes, ", ")));

@@ -24,7 +24,7 @@ std::map<std::string, Metric> flicker_of(const Film& film) {
   Flicker flicker;
   while (frames.next(frame)) {
     camera.add(frame);
-    flicker.add(frame, camera);
+    flicker.add(frame, camera, reduced_rgb(frame, camera.factor()));
   }
   std::map<std::string, Metric> out;
   for (const Metric& m : flicker.finish().metrics) out[m.id] = m;
