@@ -138,7 +138,7 @@ void add_measure(CLI::App& root) {
   verb->add_option("--gravity", o->gravity, "what things should fall with, m/s2")->capture_default_str()->check(CLI::Range(0.01, 1000.0));
   verb->add_option("--fps", o->fps, "pictures per second of a folder")->check(CLI::Range(0.01, 100000.0));
   verb->add_option("-o,--out", o->out, "side file (*.h5); with --calibrate: folder for the tables");
-  verb->add_option("--overlay", o->overlay, "film with tracks, camera and events drawn on it (*.mp4)");
+  verb->add_option("--overlay", o->overlay, "tracks, camera and events drawn on the film (*.mp4) or on eight frames of it (*.png)");
   verb->add_option("--threads", o->threads, "threads per rank")->check(CLI::Range(1, 4096));
   verb->add_flag("--calibrate", o->calibrate, "inject known flaws and ask for them back");
   verb->add_option("--sizes", o->sizes, "with --calibrate: picture sizes, px")->capture_default_str()->delimiter(',')->check(CLI::Range(32, 4096));

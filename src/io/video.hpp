@@ -41,6 +41,9 @@ class VideoWriter {
 /// Writes a whole film with a VideoWriter.
 void write_video(const std::filesystem::path& path, const Film& film, const VideoOptions& options = {});
 
+/// Writes one picture as PNG (.png), whole or not at all. Throws Error: Exit::usage when the name does not fit, Exit::write.
+void write_png(const std::filesystem::path& path, const Frame& frame);
+
 /// The first video stream of any file that libav opens, frame by frame in display order; memory for one frame. H.264
 /// and others are converted with the colour matrix and range that the file states (BT.601 for small and BT.709 for
 /// large pictures when it states none). Times are those in the file; a file without them counts by its frame rate.

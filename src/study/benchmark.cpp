@@ -6,6 +6,8 @@
 #include <memory>
 #include <mutex>
 #include <nlohmann/json.hpp>
+#include <sstream>
+#include <tuple>
 
 #include "core/digest.hpp"
 #include "core/parallel.hpp"
@@ -202,6 +204,7 @@ json task(const Benchmark& b, const std::vector<std::string>& digests) {
           {"seeds", b.num_seeds},
           {"first_clip", b.first_clip},
           {"given_latents", b.num_given_latents},
+          {"preference", b.num_preference_clips},
           {"shot", {{"frames", b.shot.num_frames}, {"fps", b.shot.fps}, {"size", {b.shot.width_px, b.shot.height_px}}}},
           {"sampler", sampler_json(b.sampler)}};
 }
@@ -211,6 +214,31 @@ auto column(const std::vector<Item>& items, Get get) {
   std::vector<std::decay_t<decltype(get(items.front()))>> values;
   for (const Item& item : items) values.push_back(get(item));
   return values;
+}
+
+/// What the preference study of one model says, as text: a number must arrive on rank 0 with all its bits.
+std::string preference_text(std::size_t m, const std::vector<PreferenceCell>& cells) {
+  json list = json::array();
+  for (const PreferenceCell& c : cells) {
+    list.push_back({{"model", m}, {"scene", c.scene}, {"break", c.breaking.name}, {"amount", c.breaking.amount}, {"pairs", c.model.num_pairs},
+                    {"wrong", c.model.num_wrong}, {"ties", c.model.num_ties}, {"error", c.model.error}, {"low", c.model.low}, {"high", c.model.high},
+                    {"tracker", c.tracker.error}, {"agreement", c.agreement}, {"gap", c.gap}});
+  }
+  return list.dump();
+}
+void add_preferences(const std::string& text, std::vector<BenchmarkPreference>& to) {
+  const auto number = [](const json& v) { return v.is_null() ? metrics::nan : v.get<double>(); };
+  for (const json& j : json::parse(text)) {
+    BenchmarkPreference p;
+    p.model = j["model"];
+    PreferenceCell& c = p.cell;
+    c.scene = j["scene"];
+    c.breaking = {j["break"], j["amount"]};
+    c.model.num_pairs = j["pairs"], c.model.num_wrong = j["wrong"], c.model.num_ties = j["ties"];
+    c.model.error = number(j["error"]), c.model.low = number(j["low"]), c.model.high = number(j["high"]);
+    c.tracker.error = number(j["tracker"]), c.agreement = number(j["agreement"]), c.gap = number(j["gap"]);
+    to.push_back(std::move(p));
+  }
 }
 
 io::Record record_of(const BenchmarkResults& r) {
@@ -253,6 +281,19 @@ io::Record record_of(const BenchmarkResults& r) {
   add("cell", "difference", "1", "less the first model on the same clips", column(r.cells, [](const C& c) { return c.difference; }));
   add("cell", "difference_low", "1", "its interval, low end", column(r.cells, [](const C& c) { return c.difference_interval[0]; }));
   add("cell", "difference_high", "1", "high end", column(r.cells, [](const C& c) { return c.difference_interval[1]; }));
+  if (r.preferences.empty()) return record;
+  using P = BenchmarkPreference;
+  add("preference", "source", "1", "index of the source", column(r.preferences, [&](const P& p) { return static_cast<int64_t>(r.model(p.model)); }));
+  add("preference", "scene", "", "world; empty: all pairs", column(r.preferences, [](const P& p) { return p.cell.scene; }));
+  add("preference", "break", "", "law that one film of the pair breaks", column(r.preferences, [](const P& p) { return p.cell.breaking.name; }));
+  add("preference", "amount", "1", "by how much", column(r.preferences, [](const P& p) { return p.cell.breaking.amount; }));
+  add("preference", "pairs", "1", "pairs", column(r.preferences, [](const P& p) { return p.cell.model.num_pairs; }));
+  add("preference", "error", "1", "share of pairs in which the broken film has the smaller denoising loss", column(r.preferences, [](const P& p) { return p.cell.model.error; }));
+  add("preference", "low", "1", "its 95 % interval (Wilson), low end", column(r.preferences, [](const P& p) { return p.cell.model.low; }));
+  add("preference", "high", "1", "high end", column(r.preferences, [](const P& p) { return p.cell.model.high; }));
+  add("preference", "tracker", "1", "share of pairs in which the trackers find the valid film worse", column(r.preferences, [](const P& p) { return p.cell.tracker.error; }));
+  add("preference", "agreement", "1", "share of pairs in which model and trackers prefer the same film", column(r.preferences, [](const P& p) { return p.cell.agreement; }));
+  add("preference", "gap", "1", "mean of (broken - valid) / valid loss", column(r.preferences, [](const P& p) { return p.cell.gap; }));
   return record;
 }
 
@@ -330,7 +371,23 @@ BenchmarkResults run_benchmark(const Benchmark& b, const Comm& world, const std:
   std::string bytes;
   for (const auto& of_clip : films)
     for (const BenchmarkFilm& film : of_clip) pack(bytes, film);
-  const std::vector<std::string> all = world.all_gather(bytes);
+  std::string preferences;
+  world.together([&] {
+    for (auto m = static_cast<std::size_t>(world.rank()); m < renderers.size() && b.num_preference_clips > 0; m += static_cast<std::size_t>(world.size())) {
+      PreferencePlan plan;
+      plan.scenes.clear();
+      for (const std::string& scene : b.scenes)
+        if (scene != "house") plan.scenes.push_back(scene);
+      plan.first_clip = b.first_clip;
+      plan.num_clips = b.num_preference_clips;
+      plan.spec.width_px = b.shot.width_px;
+      plan.spec.height_px = b.shot.height_px;
+      plan.spec.num_frames = b.shot.num_frames;
+      plan.spec.fps = b.shot.fps;
+      preferences += preference_text(m, study_preference(*pipelines[m], *renderers[m], plan).cells) + "\n";
+    }
+  });
+  const std::vector<std::string> all = world.all_gather(bytes), all_preferences = world.all_gather(preferences);
   const std::vector<std::string> facts = world.all_gather(rank_provenance_json());
   world.together([&] {
     if (world.rank() != 0) return;
@@ -340,6 +397,11 @@ BenchmarkResults run_benchmark(const Benchmark& b, const Comm& world, const std:
       return std::tie(x.scene, x.band, x.clip, x.source, x.noise_seed) < std::tie(y.scene, y.band, y.clip, y.source, y.noise_seed);
     });
     results.cells = benchmark_cells(results);
+    for (const std::string& part : all_preferences) {
+      std::istringstream lines(part);
+      for (std::string line; std::getline(lines, line);) add_preferences(line, results.preferences);
+    }
+    std::stable_sort(results.preferences.begin(), results.preferences.end(), [](const auto& x, const auto& y) { return x.model < y.model; });
     io::Record record = record_of(results);
     io::Attributes& root = record.groups["/"];
     root["title"] = b.title;

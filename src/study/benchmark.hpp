@@ -14,6 +14,7 @@
 // | benchmark.seeds         | 1 ... 1000                | 4          | films of each clip, from different noise         |
 // | benchmark.first_clip    | 0 ... 2^62                | 1000000000 | seed of the first clip                           |
 // | benchmark.given_latents | 1 ...                     | 2          | latent frames that the model is shown            |
+// | benchmark.preference    | 0 ... 100000              | 0          | clips of each scene for the preference error     |
 // | shot.frames/fps/size    | as in experiment.hpp      |            | of every film                                    |
 // | sampler, run            | as in experiment.hpp      |            |                                                  |
 // | output.dir              | path                      | results    | folder for the table                             |
@@ -30,6 +31,7 @@
 #include "core/comm.hpp"
 #include "metrics/metric.hpp"
 #include "study/experiment.hpp"
+#include "study/preference_study.hpp"
 
 namespace reel::study {
 
@@ -42,6 +44,7 @@ struct Benchmark {
   std::vector<std::string> scenes, bands;
   std::int64_t num_clips = 100, num_seeds = 4, num_given_latents = 2;
   std::uint64_t first_clip = 0;
+  std::int64_t num_preference_clips = 0;
   Shot shot;  ///< frames, fps and size alone
   Sampler sampler;
   Run run;
@@ -78,12 +81,19 @@ struct BenchmarkCell {
   std::array<double, 2> difference_interval{metrics::nan, metrics::nan};
 };
 
+/// Preference error of one model on one scene and break, or on all (scene and break ""), without given frames.
+struct BenchmarkPreference {
+  std::size_t model = 0;
+  PreferenceCell cell;
+};
+
 struct BenchmarkResults {
   std::vector<std::string> sources;  ///< "truth", "copy", "law", then "NAME vae" and "NAME" of each model
   std::size_t num_models = 0;
   std::vector<std::string> scenes, bands;
   std::vector<BenchmarkFilm> films;
   std::vector<BenchmarkCell> cells;
+  std::vector<BenchmarkPreference> preferences;
   std::string task_id, result_digest;
   std::filesystem::path file;
 
@@ -95,7 +105,7 @@ struct BenchmarkResults {
 };
 
 /// Renders and measures everything and writes `<task_id>.benchmark.h5` into `dir`. Clips are shared out to ranks and their
-/// threads; no number depends on the layout. Collective over `world`; the results are complete on rank 0.
+/// threads, models' preference errors to ranks; no number depends on the layout. Collective over `world`; the results are complete on rank 0.
 /// `progress(done, all)` counts clips, on rank 0, by one thread at a time.
 BenchmarkResults run_benchmark(const Benchmark& benchmark, const Comm& world, const std::string& command_line,
                                const std::function<void(std::int64_t, std::int64_t)>& progress = {});

@@ -34,6 +34,7 @@ Benchmark parse_benchmark(std::string_view text, const std::filesystem::path& fi
   b.num_clips = table.integer("clips", 100, 1, 100'000);
   b.num_seeds = table.integer("seeds", 4, 1, 1000);
   b.first_clip = static_cast<std::uint64_t>(table.integer("first_clip", 1'000'000'000, 0, std::int64_t{1} << 62));
+  b.num_preference_clips = table.integer("preference", 0, 0, 100'000);
   b.num_given_latents = table.integer("given_latents", 2, 1, 1000);
   TableReader shot = root.table("shot");
   read_picture(shot, b.shot);

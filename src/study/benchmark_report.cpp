@@ -167,6 +167,16 @@ std::string benchmark_text(const BenchmarkResults& r) {
   metric_lines(r, "house", {"B1.shift", "B2.rms", "B4.boil", "B5.flicker", "B6.warp"}, wobble);
   if (!gravity.empty()) out += "\nGravity of the fall (true: 9.81 m/s2; exponent 2)\n" + gravity;
   if (!wobble.empty()) out += "\nWobble of the house (\"truth\" is the floor)\n" + wobble;
+  if (!r.preferences.empty()) {
+    out += "\nPreference error (LikePhys): share of pairs in which the film that breaks a law has the smaller denoising loss\n"
+           "[95 %, Wilson]; 0.5 is chance; the trackers' error on the same pairs, and how often both prefer the same film\n";
+    for (const BenchmarkPreference& p : r.preferences) {
+      const PreferenceCell& c = p.cell;
+      out += fmt::format("{:<16} {:<10} {:<8} {:>5} pairs {:>5}  {:.3f} [{:.3f}, {:.3f}]  trackers {:.3f}  agree {:.3f}\n", r.sources[r.model(p.model)],
+                         c.scene.empty() ? "all" : c.scene, c.breaking.name, c.scene.empty() ? "" : fmt::format("{:g}", c.breaking.amount), c.model.num_pairs,
+                         c.model.error, c.model.low, c.model.high, c.tracker.error, c.agreement);
+    }
+  }
   for (std::size_t m = 1; m < r.num_models; ++m) {
     out += fmt::format("\n{} less {}, same clips and noise: mean [95 %]; * the interval leaves out zero\n", r.sources[r.model(m)], r.sources[r.model(0)]);
     for (const BenchmarkCell& c : r.cells) {
@@ -188,6 +198,11 @@ std::string benchmark_json(const BenchmarkResults& r) {
                           {"unit", kept_metrics()[c.metric].unit}, {"clips", c.num_clips}, {"films", c.num_films}, {"refused", c.num_refused},
                           {"mean", number(c.mean)}, {"low", number(c.interval[0])}, {"high", number(c.interval[1])}, {"difference", number(c.difference)},
                           {"difference_low", number(c.difference_interval[0])}, {"difference_high", number(c.difference_interval[1])}});
+  j["preferences"] = ordered_json::array();
+  for (const BenchmarkPreference& p : r.preferences)
+    j["preferences"].push_back({{"source", r.sources[r.model(p.model)]}, {"scene", p.cell.scene}, {"break", p.cell.breaking.name}, {"amount", p.cell.breaking.amount},
+                                {"pairs", p.cell.model.num_pairs}, {"error", number(p.cell.model.error)}, {"low", number(p.cell.model.low)},
+                                {"high", number(p.cell.model.high)}, {"trackers", number(p.cell.tracker.error)}, {"agreement", number(p.cell.agreement)}});
   return j.dump(2);
 }
 

@@ -1,5 +1,6 @@
 #include "study/measure_films.hpp"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <nlohmann/json.hpp>
@@ -33,21 +34,51 @@ bool take(std::string_view& text, std::string_view what) {
   return true;
 }
 
-void draw(const MeasureTask& task, FrameSource& frames, const metrics::FilmReport& report) {
+/// Calls use(picture, f) for every frame with what was measured drawn on it, `zoom` times as large as the film.
+template <class Use>
+void draw(FrameSource& frames, const metrics::FilmReport& report, int zoom, Use use) {
+  frames.rewind();
+  Frame frame;
+  std::int64_t at = 0;
+  for (const metrics::ShotReport& shot : report.shots)
+    for (std::int64_t f = 0; f < shot.num_frames && frames.next(frame); ++f, ++at) {
+      Frame large = metrics::enlarged(frame, zoom);
+      metrics::draw_overlay(large, shot, f, zoom);
+      use(large, at);
+    }
+}
+
+void write_overlay_film(const MeasureTask& task, FrameSource& frames, const metrics::FilmReport& report) {
   // Small films are enlarged until lines and letters can be read; H.264 wants even sizes.
   int zoom = 1;
   while (zoom * std::min(report.width_px, report.height_px) < 360 || zoom * report.width_px % 2 != 0 || zoom * report.height_px % 2 != 0) ++zoom;
   const double fps = report.duration_s > 0 ? static_cast<double>(report.num_frames - 1) / report.duration_s : 16;
   io::VideoWriter writer(task.overlay, zoom * report.width_px, zoom * report.height_px, std::min(fps, 1000.0));
-  frames.rewind();
-  Frame frame;
-  for (const metrics::ShotReport& shot : report.shots)
-    for (std::int64_t f = 0; f < shot.num_frames && frames.next(frame); ++f) {
-      Frame large = metrics::enlarged(frame, zoom);
-      metrics::draw_overlay(large, shot, f, zoom);
-      writer.add(large.rgb.data());
-    }
+  draw(frames, report, zoom, [&](const Frame& picture, std::int64_t) { writer.add(picture.rgb.data()); });
   writer.finish();
+}
+
+/// Eight frames from the first to the last, side by side in two rows.
+void write_overlay_sheet(const MeasureTask& task, FrameSource& frames, const metrics::FilmReport& report) {
+  constexpr std::int64_t columns = 4, rows = 2, gap = 4, cells = columns * rows;
+  int zoom = 1;
+  while (zoom * std::min(report.width_px, report.height_px) < 192) ++zoom;
+  const std::int64_t width = zoom * report.width_px, height = zoom * report.height_px;
+  Frame sheet;
+  sheet.width_px = columns * (width + gap) - gap;
+  sheet.height_px = rows * (height + gap) - gap;
+  if (std::max(sheet.width_px, sheet.height_px) > 16384)
+    throw Error(Exit::usage, fmt::format("a sheet of {} x {} px is too large", sheet.width_px, sheet.height_px), task.overlay.string(), "ask for a film: *.mp4");
+  sheet.rgb.assign(static_cast<std::size_t>(3 * sheet.width_px * sheet.height_px), 96);
+  draw(frames, report, zoom, [&](const Frame& picture, std::int64_t f) {
+    for (std::int64_t cell = 0; cell < cells; ++cell) {
+      if ((2 * cell * (report.num_frames - 1) + cells - 1) / (2 * (cells - 1)) != f) continue;  // rounded
+      const std::int64_t x = cell % columns * (width + gap), y = cell / columns * (height + gap);
+      for (std::int64_t row = 0; row < height; ++row)
+        std::copy_n(picture.rgb.data() + 3 * row * width, 3 * width, sheet.rgb.data() + 3 * ((y + row) * sheet.width_px + x));
+    }
+  });
+  io::write_png(task.overlay, sheet);
 }
 
 }  // namespace
@@ -121,7 +152,10 @@ Measurement measure_film(const MeasureTask& task) {
     reference.frames->rewind();
     metrics::join(m.paired, metrics::physics_iq_findings(metrics::physics_iq(*film.frames, *reference.frames)));
   }
-  if (!task.overlay.empty()) draw(task, *film.frames, m.film);
+  if (task.overlay.extension() == ".png")
+    write_overlay_sheet(task, *film.frames, m.film);
+  else if (!task.overlay.empty())
+    write_overlay_film(task, *film.frames, m.film);
   if (!task.out.empty()) io::write_record(task.out, measurement_record(m));
   return m;
 }

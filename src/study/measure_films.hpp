@@ -16,7 +16,7 @@ struct MeasureTask {
   std::filesystem::path reference;  ///< a film of the same size to compare with, frame by frame
   std::optional<worlds::Clip> truth;  ///< of a world, pixels not needed: objects by colour, scale, gravity, paired metrics
   std::filesystem::path out;        ///< side file
-  std::filesystem::path overlay;    ///< the film with what was measured drawn on it (.mp4)
+  std::filesystem::path overlay;    ///< what was measured drawn on the film (.mp4) or on eight frames of it (.png)
   double fps = 0;                   ///< of a folder of pictures
   std::int64_t num_given = 1;       ///< frames that the model was shown: with a truth, not judged
   metrics::MeasureOptions options;

@@ -31,12 +31,12 @@ struct PreferencePlan {
   std::int64_t num_clips = 40;                    ///< of each scene
   std::int64_t num_noises = 2;                    ///< of each clip and noise level
   std::vector<double> sigmas{0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9};
-  std::vector<std::int64_t> given_latents{
-      0};             ///< every film is judged with each of these numbers of clean latent frames
+  std::vector<std::int64_t> given_latents{0};     ///< numbers of clean latent frames: every film is judged with each
   worlds::Spec spec;  ///< size, frames and rate; a fall begins 0.1 s after the first frame unless `set` says otherwise
 };
 
-/// What the trackers say of one film, against the truth of the valid clip after the kept frames.
+/// What the trackers say of one film, against the truth of the valid clip after the kept frames. PhyWorld judges
+/// collisions after the impact alone: what is over before it is not seen.
 struct Tracked {
   double lost = metrics::nan;              ///< share of objects and frames that are not seen
   double velocity_m_per_s = metrics::nan;  ///< PhyWorld's error of those that are

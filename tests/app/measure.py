@@ -79,6 +79,9 @@ with tempfile.TemporaryDirectory() as name:
     reel("measure", films[1], "--scale", "ball=1.0+-0.1 m:12.8 px", "--out", at / "side.h5", "--overlay", at / "marked.mp4")
     reel("verify", at / "side.h5")
     expect(json.loads(reel("measure", at / "marked.mp4", "--json").stdout)[0]["num_frames"] == 33, "overlay has 33 frames")
+    reel("measure", films[1], "--overlay", at / "sheet.png")
+    expect((at / "sheet.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n", "a sheet is a PNG picture")
+    expect(json.loads(reel("measure", "--json", "--fps", "1", at / "sheet.png").stdout)[0]["width_px"] == 4 * 256 + 3 * 4, "four pictures wide")
     reel("measure", films[0], "--reference", films[0])
     expect("36 dB" not in reel("measure", films[0], "--reference", films[1]).stdout, "different films differ")
 

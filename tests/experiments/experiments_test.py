@@ -52,7 +52,7 @@ def check_experiments(reel, mpirun, source):
 def check_benchmark(reel, mpirun, source):
     model = source / "datasets/models/backlot-1"
     small = [f"benchmark.models=[\"{model}\"]", "benchmark.scenes=[\"collision\", \"fall\", \"house\"]", "benchmark.clips=1",
-             "benchmark.seeds=2", "shot.frames=9", "sampler.steps=2"]
+             "benchmark.seeds=2", "benchmark.preference=1", "shot.frames=17", "sampler.steps=2"]
     sets = [word for value in small for word in ("--set", value)]
     digests = {}
     with tempfile.TemporaryDirectory() as out:
@@ -64,6 +64,7 @@ def check_benchmark(reel, mpirun, source):
             assert answer["num_films"] == 5 * (3 + 1 + 2), answer["num_films"]  # two bands of two scenes, one of the house
         command([reel, "verify", *Path(out).glob("*.h5")])
     assert len(set(digests.values())) == 1, f"generations: digests differ: {digests}"
+    assert len(answer["preferences"]) > 3, answer["preferences"]
     print(f"generations: {digests[1]} on 1, 2 and 3 ranks")
 
 
