@@ -66,7 +66,8 @@ with tempfile.TemporaryDirectory() as name:
             expect(abs(m["C1.momentum"][0]["value"]) < 0.02, f"momentum {m['C1.momentum'][0]['value']}")
             expect(abs(m["C2.restitution"][0]["value"] - 1) < 0.02, f"restitution {m['C2.restitution'][0]['value']}")
         pw = {p["id"]: p for p in report["paired"]["metrics"]}
-        expect(pw["PW.velocity"]["value"] < 0.02 < pw["PW.velocity_copy"]["value"], f"{world}: velocity error {pw['PW.velocity']}")
+        floor = 0.03 if world == "fall" else 0.02  # the jumper turns in the air, and only that is judged
+        expect(pw["PW.velocity"]["value"] < floor < pw["PW.velocity_copy"]["value"], f"{world}: velocity error {pw['PW.velocity']}")
 
     # The same bits on any layout; side file and overlay are there and whole.
     films = [at / f"{w}-8.mkv" for w in ("uniform", "parabola", "collision", "fall")]
@@ -75,7 +76,9 @@ with tempfile.TemporaryDirectory() as name:
         expect(reel("measure", "--json", "--threads", threads, *films, ranks=ranks).stdout == alone, f"{ranks} ranks differ")
     over = json.loads(alone)[-1]
     moves = {m["id"]: m for m in over["over_films"]}
-    expect(over["num_films"] == 4 and moves["O1.missing"]["mean"] == 0 and moves["O1.missing"]["films"] == 4, f"over four films: {over}")
+    expect(over["num_films"] == 4 and moves["S1.still"]["mean"] == 0 and moves["S1.still"]["films"] == 4, f"four films move: {moves['S1.still']}")
+    flights = [m["value"] for film in json.loads(alone)[:-1] for shot in film["shots"] for m in shot["metrics"] if m["id"] == "F1.a" and m["value"] is not None]
+    expect(len(flights) == moves["F1.a"]["films"] == 2 and abs(sum(flights) / 2 - moves["F1.a"]["mean"]) < 1e-9, f"two films fly: {moves['F1.a']}")
     reel("measure", films[1], "--scale", "ball=1.0+-0.1 m:12.8 px", "--out", at / "side.h5", "--overlay", at / "marked.mp4")
     reel("verify", at / "side.h5")
     expect(json.loads(reel("measure", at / "marked.mp4", "--json").stdout)[0]["num_frames"] == 33, "overlay has 33 frames")
