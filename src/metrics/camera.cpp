@@ -239,6 +239,8 @@ struct CameraTracker::State {
                                       std::clamp(static_cast<int>(grid * x / w), 0, grid - 1));
     };
     for (const Tracked& t : tracks) ++count[cell(t.x, t.y)];
+    const bool full = std::all_of(count.begin(), count.end(), [](int n) { return n >= per_cell; });
+    if (full || static_cast<int>(tracks.size()) >= most_features) return;
     cv::Mat strength;
     cv::cornerMinEigenVal(view(grey), strength, 3, 3);
     struct Corner {

@@ -165,8 +165,9 @@ void Flicker::State::add_blocks(const Plane& before, const Plane& now, const Cam
       const int all = (x1 - bx * block_px) * (y1 - by * block_px);
       if (n == all) {
         blocks.back()[static_cast<std::size_t>(by * blocks_x + bx)] += sum / n;
+        const int x0 = bx * block_px;
         for (int y = by * block_px; moved && y < y1; ++y)
-          change += absolute_difference(small.ptr(y, bx * block_px), warped_rgb.ptr(y, bx * block_px), 3 * static_cast<std::size_t>(x1 - bx * block_px));
+          change += absolute_difference(small.ptr(y, x0), warped_rgb.ptr(y, x0), 3 * static_cast<std::size_t>(x1 - x0));
         num_valid += 3 * n;
       }
     }

@@ -77,7 +77,8 @@ template <class Work>
 void for_frames(FrameSource& source, std::int64_t num_frames, Work work) {
   Frame frame, next;
   bool more = num_frames > 0 && source.next(next);
-  for (std::int64_t f = 0; more; ++f) {
+  std::int64_t f = 0;
+  while (more) {
     std::swap(frame, next);
     parallel_for(2, [&](std::int64_t part) {
       if (part == 0)
@@ -85,6 +86,7 @@ void for_frames(FrameSource& source, std::int64_t num_frames, Work work) {
       else
         work(frame, f);
     });
+    ++f;
   }
 }
 

@@ -7,11 +7,11 @@ namespace reel::metrics {
 
 void Wobble::add(const Frame& frame, const CameraTracker& camera) {
   const std::vector<std::uint8_t> small = reduced_rgb(frame, camera.factor());
-  // None of the parts knows the others.
+  // None of the parts knows the others; the longest first.
   parallel_for(3, [&](std::int64_t part) {
-    if (part == 0) warping_.add(small, camera.grey().height_px, camera.grey().width_px, frame.time_s);
-    if (part == 1) rigid_.add(camera), boil_.add(camera);
-    if (part == 2) flicker_.add(frame, camera, small);
+    if (part == 0) flicker_.add(frame, camera, small);
+    if (part == 1) warping_.add(small, camera.grey().height_px, camera.grey().width_px, frame.time_s);
+    if (part == 2) rigid_.add(camera), boil_.add(camera);
   });
 }
 
