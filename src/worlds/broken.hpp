@@ -20,15 +20,15 @@ struct Break {
   std::vector<std::string> scenes;  ///< where it can be
 };
 
-/// | name    | scenes                     | what happens from the event frame on                  | amount          |
-/// nothing |
-/// |---------|----------------------------|-------------------------------------------------------|-----------------|---------|
-/// | freeze  | all four                   | everything stands still, then goes on as it was       | frames, 4       | 0
-/// | | skip    | all four                   | everything jumps ahead along its path                 | frames, 4       |
-/// 0       | | vanish  | all four                   | nothing but the still background, then as if there    | frames, 4
-/// | 0       | | gravity | parabola, fall             | gravity is `amount` times what it was; -1: falls up   | factor,
-/// -1      | 1       | | pass    | collision                  | the balls go on as if they had not met                |
-/// none, 1         | 0       |
+// clang-format off
+/// | name    | scenes         | what happens from the event frame on                     | amount      | clean |
+/// |---------|----------------|----------------------------------------------------------|-------------|-------|
+/// | freeze  | all four       | everything stands still, then goes on as it was          | frames, 4   | 0     |
+/// | skip    | all four       | everything jumps ahead along its path                    | frames, 4   | 0     |
+/// | vanish  | all four       | nothing but the still background, then as if there       | frames, 4   | 0     |
+/// | gravity | parabola, fall | gravity is `amount` times what it was; -1: falls up      | factor, -1  | 1     |
+/// | pass    | collision      | the balls go on as if they had not met                   | none, 1     | 0     |
+// clang-format on
 ///
 /// There is no reversal of time: a parabola filmed backwards obeys the same law, and so does uniform motion, which has
 /// no gravity to turn round either.
