@@ -96,6 +96,8 @@ struct Flicker::State {
   int blocks_x = 0, blocks_y = 0;
   std::size_t begin = 0;
   std::vector<std::vector<double>> blocks;
+  double common_square = 0, common_weight = 0;
+  std::vector<double> common_residual;  ///< per frame of the shot; NaN where there is none
   std::vector<double> block_square, block_weight;  ///< per block: high-passed squares / kept power, and frames
   std::vector<double> frame_square, frame_weight;  ///< the same per frame, over blocks
 
@@ -163,8 +165,9 @@ void Flicker::State::add_blocks(const Plane& before, const Plane& now, const Cam
         sum += static_cast<double>(row);
       }
       const int all = (x1 - bx * block_px) * (y1 - by * block_px);
+      // The camera's smallest step leaves a rim unfilled: blocks at the border must not be lost to it.
+      if (4 * n >= 3 * all) blocks.back()[static_cast<std::size_t>(by * blocks_x + bx)] += sum / n;
       if (n == all) {
-        blocks.back()[static_cast<std::size_t>(by * blocks_x + bx)] += sum / n;
         const int x0 = bx * block_px;
         for (int y = by * block_px; moved && y < y1; ++y)
           change += absolute_difference(small.ptr(y, x0), warped_rgb.ptr(y, x0), 3 * static_cast<std::size_t>(x1 - x0));
@@ -187,13 +190,21 @@ void Flicker::State::close_blocks() {
   if (std::isfinite(kept)) {
     frame_square.resize(time_s.size(), 0), frame_weight.resize(time_s.size(), 0);
     std::vector<double> y(n);
+    std::vector<std::vector<double>> residuals(n);  // [frame, block]
     for (std::size_t b = 0; b < block_square.size(); ++b) {
       for (std::size_t i = 0; i < n; ++i) y[i] = blocks[i][b];
       const std::vector<double> high = high_pass(t, y);
       for (std::size_t i = 0; i < n; ++i) {
         block_square[b] += high[i] * high[i] / kept, block_weight[b] += 1;
         frame_square[begin + i] += high[i] * high[i] / kept, frame_weight[begin + i] += 1;
+        residuals[i].push_back(high[i]);
       }
+    }
+    common_residual.resize(time_s.size(), nan);
+    for (std::size_t i = 0; i < n; ++i) {
+      const double common = median(std::move(residuals[i]));
+      common_square += common * common / kept, common_weight += 1;
+      common_residual[begin + i] = common;
     }
   }
   blocks.clear();
@@ -245,7 +256,10 @@ Findings Flicker::finish() {
   };
   const char* brief = "fewer than 12 frames, less than half a second, or fewer than 4 frames per second";
   const Jitter j = n > 0 ? jitter(s.time_s, s.mean_luma) : Jitter{};
-  add("B5.flicker", "flicker of the mean luma above 1 Hz", "levels", Better::lower, j.rms, brief);
+  add("B5.flicker", "flicker that all parts of the picture have in common, above 1 Hz", "levels", Better::lower,
+      s.common_weight > 0 ? std::sqrt(s.common_square / s.common_weight) : nan, brief);
+  add("B5.mean_luma", "changes of the mean luma above 1 Hz, objects that come and go among them", "levels", Better::none, j.rms, brief,
+      Aspect::description);
   std::vector<double> rms, per_frame(s.time_s.size(), nan);
   for (std::size_t b = 0; b < s.block_square.size(); ++b)
     if (s.block_weight[b] > 0) rms.push_back(std::sqrt(s.block_square[b] / s.block_weight[b]));
@@ -275,9 +289,11 @@ Findings Flicker::finish() {
       Aspect::description);
   add("B7.ti", "temporal information of ITU-T P.910", "levels", Better::none, most(s.ti), one, Aspect::description);
   if (n > 0) {
-    if (std::isfinite(j.rms))
+    if (s.common_weight > 0) {
+      s.common_residual.resize(s.time_s.size(), nan);
       out.traces.push_back(traced("B5.flicker", "flicker within a quarter of a second", "levels", s.time_s,
-                                  running_rms(s.time_s, j.residual)));
+                                  running_rms(s.time_s, s.common_residual)));
+    }
     if (!rms.empty())
       out.traces.push_back(traced("B5.block", "flicker of blocks, frame by frame", "levels", s.time_s, per_frame));
     out.traces.push_back(traced("B5.luma", "mean luma", "levels", s.time_s, s.mean_luma));

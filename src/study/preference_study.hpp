@@ -35,7 +35,7 @@ struct PreferencePlan {
   worlds::Spec spec;  ///< size, frames and rate; a fall begins 0.1 s after the first frame unless `set` says otherwise
 };
 
-/// What the trackers say of one film, against the truth of the valid clip after the kept frames. PhyWorld judges
+/// What the trackers say of one film, against the truth of the valid clip from the last kept frame on. PhyWorld judges
 /// collisions after the impact alone: what is over before it is not seen.
 struct Tracked {
   double lost = metrics::nan;              ///< share of objects and frames that are not seen

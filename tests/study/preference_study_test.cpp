@@ -62,6 +62,20 @@ TEST_F(Preferences, NothingBrokenIsATie) {
   EXPECT_EQ(study.cells.at(0).model.num_ties, 1);
 }
 
+// A ball that jumps right after the kept frames and rolls on as before is wrong in one step only.
+TEST_F(Preferences, TrackersSeeAJumpAtTheFirstFreeFrame) {
+  plan.scenes = {"uniform"};
+  plan.breaks = {{"skip", 4}};
+  plan.first_clip = 1'000'000'021;
+  plan.num_clips = 1;
+  plan.sigmas = {0.5};
+  const PreferenceStudy study = study_preference(pipeline, renderer, plan);
+  EXPECT_EQ(study.rows.at(0).event_frame, 5);
+  EXPECT_LT(study.rows.at(0).tracked_valid.velocity_m_per_s, 0.05);
+  EXPECT_GT(study.rows.at(0).tracked_invalid.velocity_m_per_s, 0.1);  // four steps more, over at most 27
+  EXPECT_EQ(study.rows.at(0).tracked, 1);
+}
+
 TEST_F(Preferences, RefusesPlansThatCannotBe) {
   const auto refused = [&](auto spoil) {
     PreferencePlan bad = plan;
