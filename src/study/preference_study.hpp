@@ -31,7 +31,7 @@ struct PreferencePlan {
   std::int64_t num_clips = 40;                    ///< of each scene
   std::int64_t num_noises = 2;                    ///< of each clip and noise level
   std::vector<double> sigmas{0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9};
-  std::vector<std::int64_t> given_latents{0};     ///< numbers of clean latent frames: every film is judged with each
+  std::vector<std::int64_t> given_latents{0};  ///< numbers of clean latent frames: every film is judged with each
   worlds::Spec spec;  ///< size, frames and rate; a fall begins 0.1 s after the first frame unless `set` says otherwise
 };
 
