@@ -220,7 +220,7 @@ auto column(const std::vector<Item>& items, Get get) {
 std::string preference_text(std::size_t m, const std::vector<PreferenceCell>& cells) {
   json list = json::array();
   for (const PreferenceCell& c : cells) {
-    list.push_back({{"model", m}, {"scene", c.scene}, {"break", c.breaking.name}, {"amount", c.breaking.amount}, {"pairs", c.model.num_pairs},
+    list.push_back({{"model", m}, {"scene", c.scene}, {"break", c.breaking.name}, {"amount", c.breaking.amount}, {"given", c.given_latents}, {"pairs", c.model.num_pairs},
                     {"wrong", c.model.num_wrong}, {"ties", c.model.num_ties}, {"error", c.model.error}, {"low", c.model.low}, {"high", c.model.high},
                     {"tracker", c.tracker.error}, {"agreement", c.agreement}, {"gap", c.gap}});
   }
@@ -234,6 +234,7 @@ void add_preferences(const std::string& text, std::vector<BenchmarkPreference>& 
     PreferenceCell& c = p.cell;
     c.scene = j["scene"];
     c.breaking = {j["break"], j["amount"]};
+    c.given_latents = j["given"];
     c.model.num_pairs = j["pairs"], c.model.num_wrong = j["wrong"], c.model.num_ties = j["ties"];
     c.model.error = number(j["error"]), c.model.low = number(j["low"]), c.model.high = number(j["high"]);
     c.tracker.error = number(j["tracker"]), c.agreement = number(j["agreement"]), c.gap = number(j["gap"]);
@@ -287,6 +288,7 @@ io::Record record_of(const BenchmarkResults& r) {
   add("preference", "scene", "", "world; empty: all pairs", column(r.preferences, [](const P& p) { return p.cell.scene; }));
   add("preference", "break", "", "law that one film of the pair breaks", column(r.preferences, [](const P& p) { return p.cell.breaking.name; }));
   add("preference", "amount", "1", "by how much", column(r.preferences, [](const P& p) { return p.cell.breaking.amount; }));
+  add("preference", "given", "1", "latent frames that the model was shown clean", column(r.preferences, [](const P& p) { return p.cell.given_latents; }));
   add("preference", "pairs", "1", "pairs", column(r.preferences, [](const P& p) { return p.cell.model.num_pairs; }));
   add("preference", "error", "1", "share of pairs in which the broken film has the smaller denoising loss", column(r.preferences, [](const P& p) { return p.cell.model.error; }));
   add("preference", "low", "1", "its 95 % interval (Wilson), low end", column(r.preferences, [](const P& p) { return p.cell.model.low; }));
@@ -380,6 +382,7 @@ BenchmarkResults run_benchmark(const Benchmark& b, const Comm& world, const std:
         if (scene != "house") plan.scenes.push_back(scene);
       plan.first_clip = b.first_clip;
       plan.num_clips = b.num_preference_clips;
+      plan.given_latents = {0, b.num_given_latents};
       plan.spec.width_px = b.shot.width_px;
       plan.spec.height_px = b.shot.height_px;
       plan.spec.num_frames = b.shot.num_frames;

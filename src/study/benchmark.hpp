@@ -81,7 +81,8 @@ struct BenchmarkCell {
   std::array<double, 2> difference_interval{metrics::nan, metrics::nan};
 };
 
-/// Preference error of one model on one scene and break, or on all (scene and break ""), without given frames.
+/// Preference error of one model on one scene and break, or on all (scene and break ""), without clean latent frames or
+/// with as many as the films are given.
 struct BenchmarkPreference {
   std::size_t model = 0;
   PreferenceCell cell;

@@ -169,10 +169,11 @@ std::string benchmark_text(const BenchmarkResults& r) {
   if (!wobble.empty()) out += "\nWobble of the house (\"truth\" is the floor)\n" + wobble;
   if (!r.preferences.empty()) {
     out += "\nPreference error (LikePhys): share of pairs in which the film that breaks a law has the smaller denoising loss\n"
-           "[95 %, Wilson]; 0.5 is chance; the trackers' error on the same pairs, and how often both prefer the same film\n";
+           "[95 %, Wilson], with so many clean latent frames; 0.5 is chance; the trackers' error on the same pairs, and how often\n"
+           "both prefer the same film\n";
     for (const BenchmarkPreference& p : r.preferences) {
       const PreferenceCell& c = p.cell;
-      out += fmt::format("{:<16} {:<10} {:<8} {:>5} pairs {:>5}  {:.3f} [{:.3f}, {:.3f}]  trackers {:.3f}  agree {:.3f}\n", r.sources[r.model(p.model)],
+      out += fmt::format("{:<16} given {} {:<10} {:<8} {:>5} pairs {:>5}  {:.3f} [{:.3f}, {:.3f}]  trackers {:.3f}  agree {:.3f}\n", r.sources[r.model(p.model)], c.given_latents,
                          c.scene.empty() ? "all" : c.scene, c.breaking.name, c.scene.empty() ? "" : fmt::format("{:g}", c.breaking.amount), c.model.num_pairs,
                          c.model.error, c.model.low, c.model.high, c.tracker.error, c.agreement);
     }
@@ -200,7 +201,7 @@ std::string benchmark_json(const BenchmarkResults& r) {
                           {"difference_low", number(c.difference_interval[0])}, {"difference_high", number(c.difference_interval[1])}});
   j["preferences"] = ordered_json::array();
   for (const BenchmarkPreference& p : r.preferences)
-    j["preferences"].push_back({{"source", r.sources[r.model(p.model)]}, {"scene", p.cell.scene}, {"break", p.cell.breaking.name}, {"amount", p.cell.breaking.amount},
+    j["preferences"].push_back({{"source", r.sources[r.model(p.model)]}, {"scene", p.cell.scene}, {"break", p.cell.breaking.name}, {"amount", p.cell.breaking.amount}, {"given_latents", p.cell.given_latents},
                                 {"pairs", p.cell.model.num_pairs}, {"error", number(p.cell.model.error)}, {"low", number(p.cell.model.low)},
                                 {"high", number(p.cell.model.high)}, {"trackers", number(p.cell.tracker.error)}, {"agreement", number(p.cell.agreement)}});
   return j.dump(2);
