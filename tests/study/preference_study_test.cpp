@@ -21,6 +21,7 @@ struct Preferences : testing::Test {
     p.num_noises = 1;
     p.sigmas = {0.3, 0.6};
     p.given_latents = {2};
+    p.spec.num_frames = 25;  // short, for the sanitizers' sake
     return p;
   }();
 };
