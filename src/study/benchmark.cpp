@@ -16,7 +16,7 @@
 #include "model/generate.hpp"
 #include "study/experiment_tables.hpp"
 #include "study/provenance.hpp"
-#include "study/recorder.hpp"
+#include "study/run.hpp"
 #include "study/truth.hpp"
 #include "worlds/world.hpp"
 
@@ -43,12 +43,12 @@ std::vector<Job> plan(const Benchmark& b) {
   return jobs;
 }
 
-worlds::Clip film_truth(const Benchmark& b, const Job& job) {
+worlds::Clip film_truth(const Benchmark& b, const Job& job, int64_t num_frames) {
   const std::string& scene = b.scenes[job.scene];
   worlds::Spec spec;
   spec.width_px = b.shot.width_px;
   spec.height_px = b.shot.height_px;
-  spec.num_frames = b.shot.num_frames;
+  spec.num_frames = num_frames;
   spec.fps = b.shot.fps;
   if (scene != "house") spec.set["band"] = b.bands[job.band];
   if (scene == "fall") spec.set["wait_s"] = "0.1";
@@ -80,16 +80,10 @@ class Shooting {
  public:
   Shooting(const Benchmark& b, const std::vector<std::unique_ptr<model::Renderer>>& renderers,
            const std::vector<std::map<std::string, Tensor>>& features)
-      : b_(b), renderers_(renderers), features_(features) {
-    sampling_.num_steps = static_cast<int>(b.sampler.num_steps);
-    sampling_.guidance_scale = b.sampler.guidance_scale;
-    sampling_.flow_shift = b.sampler.shift.value_or(0.0);
-    sampling_.override_kind = true;
-    sampling_.kind = b.sampler.name == "euler" ? model::SchedulerConfig::Kind::euler : model::SchedulerConfig::Kind::unipc;
-  }
+      : b_(b), renderers_(renderers), features_(features), sampling_(model_sampling(b.sampler)) {}
 
   std::vector<BenchmarkFilm> operator()(const Job& job) const {
-    const worlds::Clip truth = film_truth(b_, job);
+    const worlds::Clip truth = film_truth(b_, job, b_.shot.num_frames);
     BenchmarkFilm row{BenchmarkResults::truth, job.scene, job.band, job.clip, 0, "", {}};
     std::vector<BenchmarkFilm> rows;
     const metrics::Findings beside = look(truth.film, truth, row);
@@ -308,9 +302,7 @@ BenchmarkResults run_benchmark(const Benchmark& b, const Comm& world, const std:
   team.node = world.split_node();
   std::vector<std::unique_ptr<Pipeline>> pipelines;
   world.together([&] {
-    if (b.run.num_ranks > 0 && b.run.num_ranks != world.size())
-      throw Error(Exit::launch, fmt::format("{} rank(s) started, the experiment asks for {}", world.size(), b.run.num_ranks), "run.ranks",
-                  fmt::format("start with: mpirun -n {} reel run ..., or --set run.ranks={}", b.run.num_ranks, world.size()));
+    expect_ranks(b.run, world);
     for (const std::filesystem::path& path : b.models) {
       pipelines.push_back(std::make_unique<Pipeline>(Pipeline::open(path)));
       model::Shot shot;
@@ -325,7 +317,7 @@ BenchmarkResults run_benchmark(const Benchmark& b, const Comm& world, const std:
   std::vector<std::string> captions(jobs.size());
   parallel_for(static_cast<int64_t>(jobs.size()), [&](int64_t i) {
     const auto at = static_cast<std::size_t>(i);
-    captions[at] = film_truth(b, jobs[at]).caption;
+    captions[at] = film_truth(b, jobs[at], 1).caption;
   });
   captions.emplace_back();  // the negative prompt
   std::sort(captions.begin(), captions.end());

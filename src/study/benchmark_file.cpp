@@ -22,10 +22,7 @@ Benchmark parse_benchmark(std::string_view text, const std::filesystem::path& fi
   b.text = std::string(text);
   b.overrides = overrides;
   TableReader root = document.root();
-  const std::int64_t version = root.integer("reel", 1, 1);
-  root.require("reel", "write 'reel = 1' in the first line");
-  if (version != 1) root.error("reel", fmt::format("'reel' is {}", version), "this program reads version 1");
-  b.title = root.text("title");
+  b.title = read_title(root);
   TableReader table = root.table("benchmark");
   table.require("models", "folders of the models, the one to beat first");
   for (const std::string& path : table.texts("models", {})) b.models.push_back(resolved_path(file, path));

@@ -80,6 +80,13 @@ void read_frames(TableReader& table, Shot& shot) {
 
 }  // namespace
 
+std::string read_title(TableReader& root) {
+  const std::int64_t version = root.integer("reel", 1, 1);
+  root.require("reel", "write 'reel = 1' in the first line");
+  if (version != 1) root.error("reel", fmt::format("'reel' is {}", version), "this program reads version 1");
+  return root.text("title");
+}
+
 void read_picture(TableReader& table, Shot& shot) {
   shot.fps = table.number("fps", 16, 0, 1000, true);
   read_frames(table, shot);
@@ -205,10 +212,7 @@ Experiment parse_experiment(std::string_view text, const fs::path& file, const s
   experiment.text = std::string(text);
   experiment.overrides = overrides;
   TableReader root = document.root();
-  const std::int64_t version = root.integer("reel", 1, 1);
-  root.require("reel", "write 'reel = 1' in the first line");
-  if (version != 1) root.error("reel", fmt::format("'reel' is {}", version), "this program reads version 1");
-  experiment.title = root.text("title");
+  experiment.title = read_title(root);
   experiment.shot = read_shot(root.table("shot"), file);
   experiment.model = read_model(root.table("model"), file);
   experiment.sampler = read_sampler(root.table("sampler"));

@@ -11,6 +11,8 @@ namespace reel::study {
 
 /// `text` as a path from the folder of the experiment file; "" stays "".
 std::filesystem::path resolved_path(const std::filesystem::path& file, const std::string& text);
+/// `reel`, the version of the format, which must be 1, and `title`.
+std::string read_title(TableReader& root);
 /// [shot]: frames or duration, fps, size.
 void read_picture(TableReader& table, Shot& shot);
 Sampler read_sampler(TableReader table);

@@ -57,22 +57,6 @@ model::Shot model_shot(const Experiment& e) {
   return shot;
 }
 
-model::Sampling model_sampling(const Experiment& e) {
-  model::Sampling sampling;
-  sampling.num_steps = static_cast<int>(e.sampler.num_steps);
-  sampling.guidance_scale = e.sampler.guidance_scale;
-  sampling.flow_shift = e.sampler.shift.value_or(0.0);
-  sampling.override_kind = true;
-  sampling.kind = e.sampler.name == "euler" ? model::SchedulerConfig::Kind::euler : model::SchedulerConfig::Kind::unipc;
-  return sampling;
-}
-
-void expect_ranks(const Experiment& e, const Comm& world) {
-  if (e.run.num_ranks > 0 && e.run.num_ranks != world.size())
-    throw Error(Exit::launch, fmt::format("{} rank(s) started, the experiment asks for {}", world.size(), e.run.num_ranks),
-                "run.ranks", fmt::format("start with: mpirun -n {} reel run ..., or --set run.ranks={}", e.run.num_ranks, world.size()));
-}
-
 // Weights, and then either the activations of the transformer or the film and what the autoencoder carries from frame to
 // frame, must fit into what the node still has. Refuses only what surely does not fit.
 void expect_memory(const Experiment& e, const model::Pipeline& pipeline, const Comm& world, const Comm& node) {
@@ -136,11 +120,27 @@ void add_result(const Experiment& e, const model::Rendered& rendered, io::Record
 
 }  // namespace
 
+model::Sampling model_sampling(const Sampler& sampler) {
+  model::Sampling sampling;
+  sampling.num_steps = static_cast<int>(sampler.num_steps);
+  sampling.guidance_scale = sampler.guidance_scale;
+  sampling.flow_shift = sampler.shift.value_or(0.0);
+  sampling.override_kind = true;
+  sampling.kind = sampler.name == "euler" ? model::SchedulerConfig::Kind::euler : model::SchedulerConfig::Kind::unipc;
+  return sampling;
+}
+
+void expect_ranks(const Run& run, const Comm& world) {
+  if (run.num_ranks > 0 && run.num_ranks != world.size())
+    throw Error(Exit::launch, fmt::format("{} rank(s) started, the experiment asks for {}", world.size(), run.num_ranks),
+                "run.ranks", fmt::format("start with: mpirun -n {} reel run ..., or --set run.ranks={}", run.num_ranks, world.size()));
+}
+
 RunSummary run_experiment(const Experiment& e, const Comm& world, const std::string& command_line, Recorder::Listener listener) {
   using model::Pipeline;
   if (e.model.profile != "f32")
     throw Error(Exit::usage, fmt::format("the numerics profile '{}' is not available", e.model.profile), "model.profile", "use \"f32\"");
-  expect_ranks(e, world);
+  expect_ranks(e.run, world);
   const bool measures = e.measure_json != "{}";
   std::unique_ptr<Pipeline> pipeline;
   world.together([&] {
@@ -156,7 +156,7 @@ RunSummary run_experiment(const Experiment& e, const Comm& world, const std::str
   const model::Team team = model::Team::make(
       world, e.run.partition == "stream" ? model::Partition::stream : model::Partition::heads, static_cast<int>(e.run.guidance_groups));
   model::Shot shot = model_shot(e);
-  const model::Sampling sampling = model_sampling(e);
+  const model::Sampling sampling = model_sampling(e.sampler);
   Tensor first_frames;
   world.together([&] {
     const int64_t frames_per_latent = pipeline->vae().scale_factor_temporal;

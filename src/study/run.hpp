@@ -20,6 +20,11 @@ struct RunSummary {
   std::int64_t peak_memory_bytes = 0;                   ///< largest of any rank
 };
 
+/// [sampler] in the terms of the model.
+model::Sampling model_sampling(const Sampler& sampler);
+/// Throws Error (launch) when the experiment asks for another number of ranks than there is.
+void expect_ranks(const Run& run, const Comm& world);
+
 /// Renders `experiment` and writes `<run_id>.h5` and the film into output.dir. Collective over `world`; the summary is
 /// complete on rank 0. Throws Error before the first exchange for anything that can be known by then.
 RunSummary run_experiment(const Experiment& experiment, const Comm& world, const std::string& command_line,
