@@ -17,6 +17,7 @@
 #include "study/experiment_tables.hpp"
 #include "study/provenance.hpp"
 #include "study/run.hpp"
+#include "study/tables.hpp"
 #include "study/truth.hpp"
 #include "worlds/world.hpp"
 
@@ -201,13 +202,6 @@ json task(const Benchmark& b, const std::vector<std::string>& digests) {
           {"preference", b.num_preference_clips},
           {"shot", {{"frames", b.shot.num_frames}, {"fps", b.shot.fps}, {"size", {b.shot.width_px, b.shot.height_px}}}},
           {"sampler", sampler_json(b.sampler)}};
-}
-
-template <class Item, class Get>
-auto column(const std::vector<Item>& items, Get get) {
-  std::vector<std::decay_t<decltype(get(items.front()))>> values;
-  for (const Item& item : items) values.push_back(get(item));
-  return values;
 }
 
 /// What the preference study of one model says, as text: a number must arrive on rank 0 with all its bits.

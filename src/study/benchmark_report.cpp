@@ -9,6 +9,7 @@
 
 #include "metrics/fit.hpp"
 #include "study/benchmark.hpp"
+#include "study/tables.hpp"
 
 namespace reel::study {
 namespace {
@@ -192,7 +193,6 @@ std::string benchmark_text(const BenchmarkResults& r) {
 
 std::string benchmark_json(const BenchmarkResults& r) {
   using nlohmann::ordered_json;
-  const auto number = [](double v) { return std::isfinite(v) ? ordered_json(v) : ordered_json(nullptr); };
   ordered_json j{{"task_id", r.task_id}, {"result", r.file.string()}, {"result_digest", r.result_digest}, {"num_films", r.films.size()}, {"cells", ordered_json::array()}};
   for (const BenchmarkCell& c : r.cells)
     j["cells"].push_back({{"scene", r.scenes[c.scene]}, {"band", r.bands[c.band]}, {"source", r.sources[c.source]}, {"metric", kept_metrics()[c.metric].id},

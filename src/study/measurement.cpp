@@ -6,6 +6,7 @@
 #include <set>
 
 #include "study/provenance.hpp"
+#include "study/tables.hpp"
 
 namespace reel::study {
 namespace {
@@ -58,14 +59,6 @@ class Table {
   int64_t size_ = -1;
   std::vector<io::Dataset> datasets_;
 };
-
-/// One member of every item, as a column.
-template <class Item, class Get>
-auto column(const std::vector<Item>& items, Get get) {
-  std::vector<std::decay_t<decltype(get(items.front()))>> values;
-  for (const Item& item : items) values.push_back(get(item));
-  return values;
-}
 
 template <class Thing>
 struct InShot {
@@ -196,8 +189,6 @@ bool in_brief(const std::string& id) {
                                          "B4.boil",    "B5.flicker", "B6.warp",   "PW.velocity", "PW.velocity_copy"};
   return ids.contains(id);
 }
-
-ordered_json number(double value) { return std::isfinite(value) ? ordered_json(value) : ordered_json(nullptr); }
 
 }  // namespace
 

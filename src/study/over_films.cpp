@@ -7,6 +7,7 @@
 
 #include "metrics/fit.hpp"
 #include "study/measurement.hpp"
+#include "study/tables.hpp"
 
 namespace reel::study {
 
@@ -65,7 +66,6 @@ std::string over_films_text(const std::vector<OverFilms>& numbers, std::size_t n
 
 std::string over_films_json(const std::vector<OverFilms>& numbers, std::size_t num_films) {
   ordered_json j{{"over_films", ordered_json::array()}, {"num_films", num_films}};
-  const auto number = [](double v) { return std::isfinite(v) ? ordered_json(v) : ordered_json(nullptr); };
   for (const OverFilms& o : numbers)
     j["over_films"].push_back({{"id", o.id}, {"name", o.name}, {"unit", o.unit}, {"mean", o.mean}, {"low", number(o.interval[0])},
                                {"high", number(o.interval[1])}, {"films", o.num_films}, {"refused", o.num_refused}});
