@@ -36,6 +36,7 @@ libopencv-core-dev|opencv@4.5:|header:opencv2/core.hpp
 libopencv-imgproc-dev|opencv@4.5: +imgproc|header:opencv2/imgproc.hpp
 libbox2d-dev|box2d|header:box2d/box2d.h
 librandom123-dev|random123|header:Random123/philox.h
+libboost-dev|boost|header:boost/math/special_functions/beta.hpp
 libssl-dev|openssl|pkg:libcrypto
 python3-h5py|py-h5py|python:h5py
 '

@@ -52,7 +52,7 @@ int usage_error(const CLI::App& root, const CLI::ParseError& e, int argc, char**
     for (const CLI::App* verb : root.get_subcommands({})) verbs.push_back(verb->get_name());
     const std::string first = argc > 1 ? argv[1] : "";
     const bool unknown = !first.empty() && first[0] != '-' && std::find(verbs.begin(), verbs.end(), first) == verbs.end();
-    const std::string near = unknown ? study::nearest(first, verbs) : "";
+    const std::string near = unknown ? nearest(first, verbs) : "";
     print_error(Error(Exit::usage, unknown ? fmt::format("unknown verb '{}'", first) : e.what(), "",
                       !near.empty()                     ? fmt::format("reel {}", near)
                       : unknown || first.empty() || first[0] == '-' ? "reel --help"
@@ -155,6 +155,7 @@ int main(int argc, char** argv) {
   add_world(root);
   add_info(root);
   add_measure(root);
+  add_cost(root);
   add_verify(root);
   for (int i = 0; i < argc; ++i) global().command_line += (i ? " " : "") + std::string(argv[i]);
   set_signals();

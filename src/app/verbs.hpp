@@ -2,19 +2,25 @@
 // The verbs of the program: one file each. A verb registers its options and a callback; main runs it and turns errors
 // into messages and exit codes.
 #include <CLI/CLI.hpp>
+#include <filesystem>
 #include <string>
 
 #include "core/comm.hpp"
 #include "core/error.hpp"
+#include "study/pricing.hpp"
 
 namespace reel::app {
 
+void add_cost(CLI::App& root);
 void add_forward(CLI::App& root);
 void add_info(CLI::App& root);
 void add_measure(CLI::App& root);
 void add_run(CLI::App& root);
 void add_verify(CLI::App& root);
 void add_world(CLI::App& root);
+
+/// Writes the side file (beside `first_result` unless `side` names another, none without both) and prints what was priced.
+void print_priced(const study::Priced& priced, const std::filesystem::path& first_result, std::filesystem::path side);
 
 /// Options every verb understands.
 struct Global {

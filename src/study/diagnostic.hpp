@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/error.hpp"
+#include "core/nearest.hpp"
 
 namespace reel::study {
 
@@ -38,8 +39,5 @@ class DiagnosticError : public Error {
 
 /// One line for a terminal: control characters become '?', and what is longer than `max_bytes` is cut.
 std::string plain(std::string_view text, std::size_t max_bytes = 400);
-
-/// The candidate nearest to `word` by edit distance (swaps of neighbours count once), or "" when none is near.
-std::string nearest(std::string_view word, const std::vector<std::string>& candidates);
 
 }  // namespace reel::study

@@ -263,6 +263,7 @@ std::string resolved_json(const Experiment& experiment) {
   const Output& output = experiment.output;
   return json{
       {"reel", 1},
+      {"file", experiment.file.string()},
       {"title", experiment.title},
       {"shot", shot},
       {"model", model},

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "core/digest.hpp"
 #include "core/parallel.hpp"
@@ -9,7 +10,9 @@
 #include "io/results.hpp"
 #include "io/video.hpp"
 #include "model/peak.hpp"
+#include "study/energy.hpp"
 #include "study/measure_films.hpp"
+#include "study/pricing.hpp"
 #include "study/provenance.hpp"
 #include "worlds/world.hpp"
 
@@ -166,6 +169,11 @@ RunSummary run_experiment(const Experiment& e, const Comm& world, const std::str
     if (e.shot.first_frames) first_frames = given_frames(e, frames_per_latent);
   });
 
+  std::optional<EnergyMeter> meter;  // one for each node
+  world.together([&] {
+    if (team.node.rank() == 0) meter.emplace("/", price_task(e).node_w);
+  });
+  if (meter) meter->start();
   Recorder recorder(std::move(listener));
   InputDigests digests;
   recorder.begin("hash", 1);
@@ -182,6 +190,9 @@ RunSummary run_experiment(const Experiment& e, const Comm& world, const std::str
   const model::Rendered rendered = model::render(*pipeline, team, shot, sampling, e.shot.fps, recorder);
 
   io::Record record;
+  std::vector<std::string> energies = world.all_gather(meter ? energy_json(meter->stop()) : std::string());
+  std::erase(energies, "");
+  add_energy(energies, record);
   const double peak = model::measured_peak_flops() * num_threads();
   recorder.write(world, peak, record);
   const std::vector<std::int64_t> memory = world.all_gather(peak_memory_bytes());

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <sstream>
+#include <tuple>
 
 namespace reel::study {
 namespace {
@@ -85,7 +86,7 @@ void merge(toml::table& into, toml::table&& from) {
   }
 }
 
-constexpr std::size_t max_findings = 50;
+constexpr std::size_t max_findings = 20;
 
 }  // namespace
 
@@ -122,7 +123,10 @@ TomlDocument::TomlDocument(std::string_view text, const std::string& file, const
 TableReader TomlDocument::root() { return TableReader(*this, "", &root_); }
 
 void TomlDocument::report(const toml::source_region& region, std::string message, std::string note) {
-  if (diagnostics_.size() >= max_findings) return;
+  if (diagnostics_.size() >= max_findings) {
+    ++num_more_;
+    return;
+  }
   Diagnostic d;
   d.message = std::move(message);
   d.note = std::move(note);
@@ -141,6 +145,10 @@ void TomlDocument::report_unknown(const std::string& path, const toml::table& ta
   for (const auto& [key, value] : table) {
     const std::string word(key.str());
     if (std::find(known.begin(), known.end(), word) != known.end()) continue;
+    if (diagnostics_.size() >= max_findings) {  // no advice that nobody sees: there may be a million
+      ++num_more_;
+      continue;
+    }
     std::string advice;
     if (const std::string near = nearest(word, known); !near.empty()) {
       advice = fmt::format("did you mean '{}'?   ", near);
@@ -158,13 +166,21 @@ void TomlDocument::report_unknown(const std::string& path, const toml::table& ta
 }
 
 void TomlDocument::finish() {
-  for (const auto& [path, table] : tables_) report_unknown(path, *table);
-  if (!diagnostics_.empty()) throw DiagnosticError(std::move(diagnostics_));
+  for (const auto& [path, tables] : tables_)
+    for (const toml::table* table : tables) report_unknown(path, *table);
+  if (diagnostics_.empty()) return;
+  if (num_more_ > 0) {
+    Diagnostic& last = *std::max_element(diagnostics_.begin(), diagnostics_.end(), [](const auto& a, const auto& b) {
+      return std::tie(a.line, a.column) < std::tie(b.line, b.column);
+    });
+    last.note = fmt::format("(and {} more)   {}", num_more_, last.note);
+  }
+  throw DiagnosticError(std::move(diagnostics_));
 }
 
 TableReader::TableReader(TomlDocument& document, std::string path, const toml::table* table)
     : document_(document), path_(std::move(path)), table_(table) {
-  if (table != nullptr) document_.tables_[path_] = table;
+  if (table != nullptr) document_.tables_[path_] = {table};
 }
 
 const toml::node* TableReader::know(const std::string& key) {
@@ -318,6 +334,36 @@ TableReader TableReader::table(const std::string& key) {
   document_.known_[name(key)];
   if (node != nullptr && !node->is_table()) wrong_type(key, "a table", *node);
   return TableReader(document_, name(key), node != nullptr ? node->as_table() : nullptr);
+}
+
+std::string TableReader::date(const std::string& key, std::string fallback) {
+  const toml::node* node = know(key);
+  if (node == nullptr) return fallback;
+  if (const auto day = node->value_exact<toml::date>())
+    return fmt::format("{:04}-{:02}-{:02}", day->year, day->month, day->day);
+  error(key, fmt::format("'{}' must be a day", name(key)),
+        fmt::format("write for example {} = 2026-11-22, without quotes", key));
+  return fallback;
+}
+
+std::vector<TableReader> TableReader::tables(const std::string& key) {
+  const toml::node* node = know(key);
+  document_.known_[name(key)];
+  if (node == nullptr) return {};
+  const toml::array* array = node->as_array();
+  if (array == nullptr || (!array->empty() && !array->is_homogeneous(toml::node_type::table))) {
+    error(key, fmt::format("'{}' must be a list of tables", name(key)),
+          fmt::format("begin each with [[{}]]", name(key)));
+    return {};
+  }
+  std::vector<TableReader> readers;
+  std::vector<const toml::table*> elements;
+  for (const auto& element : *array) {
+    elements.push_back(element.as_table());
+    readers.push_back(TableReader(document_, name(key), elements.back()));
+  }
+  document_.tables_[name(key)] = std::move(elements);
+  return readers;
 }
 
 std::string TableReader::kept_table(const std::string& key) {

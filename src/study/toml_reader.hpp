@@ -23,7 +23,8 @@ class TomlDocument {
 
   /// The top table. Ask for every known key, then call `finish`.
   TableReader root();
-  /// Adds unknown keys to the findings and throws DiagnosticError if there are any.
+  /// Adds unknown keys to the findings and throws DiagnosticError if there are any: the first 20 that were found, and
+  /// how many more.
   void finish();
 
  private:
@@ -35,8 +36,9 @@ class TomlDocument {
   std::map<std::string, std::vector<std::string>> sources_;  // source path -> lines
   toml::table root_;
   std::vector<Diagnostic> diagnostics_;
+  std::size_t num_more_ = 0;  // findings beyond those kept
   std::map<std::string, std::vector<std::string>> known_;  // table path -> keys, in the order of asking
-  std::map<std::string, const toml::table*> tables_;       // tables that were read
+  std::map<std::string, std::vector<const toml::table*>> tables_;  // tables that were read; elements share their path
 };
 
 /// One table of a document. Each getter makes its key known, checks type and range, and gives `fallback` when the key
@@ -47,6 +49,9 @@ class TableReader {
 
   bool has(std::string_view key) const { return table_ != nullptr && table_->contains(key); }
   bool present() const noexcept { return table_ != nullptr; }
+  bool is_text(std::string_view key) const { return table_ != nullptr && (*table_)[key].is_string(); }
+  /// Where the table begins, from 1; 0 when it is absent.
+  std::size_t line() const noexcept { return table_ != nullptr ? table_->source().begin.line : 0; }
 
   std::string text(const std::string& key, std::string fallback = {});
   std::string choice(const std::string& key, const std::string& fallback, const std::vector<std::string>& choices);
@@ -60,7 +65,11 @@ class TableReader {
   std::vector<std::int64_t> integers(const std::string& key, std::size_t count, std::int64_t min, std::int64_t max);
   /// A list of at least one text, each one of `choices` when there are any, none twice.
   std::vector<std::string> texts(const std::string& key, std::vector<std::string> fallback, const std::vector<std::string>& choices = {});
+  /// A day without quotes (2026-11-22): "2026-11-22".
+  std::string date(const std::string& key, std::string fallback = {});
   TableReader table(const std::string& key);
+  /// The elements of [[key]], in order; none when absent. Ask each for the same keys: what one knows, all know.
+  std::vector<TableReader> tables(const std::string& key);
   /// Any table, kept as canonical JSON without looking inside; "{}" when absent.
   std::string kept_table(const std::string& key);
 

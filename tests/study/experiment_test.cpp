@@ -376,7 +376,7 @@ TEST(Resolved, IsCanonicalAndComplete) {
   const std::string json = resolved_json(parse(smallest));
   EXPECT_EQ(
       json,
-      R"({"cost":{},"measure":{},"model":{"path":"/lab/models/backlot","profile":"f32"},"output":{"dir":"/lab/results",)"
+      R"({"cost":{},"file":"/lab/shot.toml","measure":{},"model":{"path":"/lab/models/backlot","profile":"f32"},"output":{"dir":"/lab/results",)"
       R"("latents":true,"pixels":true,"video":"h264"},"reel":1,"run":{"guidance_groups":1,"partition":"heads","ranks":0,)"
       R"("threads":0},"sampler":{"guidance":5.0,"name":"unipc","noise":"philox","segment_overlap":2,"shift":null,"steps":50},)"
       R"("shot":{"fps":16.0,"frames":33,"negative_prompt":"","prompt":"a ball falls","seed":0,"size":[64,48]},"title":""})");
