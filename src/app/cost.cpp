@@ -14,7 +14,7 @@ namespace fs = std::filesystem;
 
 struct Options {
   std::vector<std::string> files, cards, without;
-  std::string shot, currency, date, top_sheet, out;
+  std::string shot, region, currency, date, top_sheet, out;
   int year = 0, threads = 0;
   std::int64_t draws = 0;
 };
@@ -53,6 +53,7 @@ void price(const Options& o) {
     throw Error(Exit::usage, "which shot is priced?", "reel cost", "give --shot NAME, or a [cost] table in the experiment");
   for (const std::string& card : o.cards) task.cards.emplace_back(fs::absolute(card));
   task.options.without.insert(task.options.without.end(), o.without.begin(), o.without.end());
+  if (!o.region.empty()) task.options.region = o.region;
   if (!o.currency.empty()) task.options.currency = o.currency;
   if (!o.date.empty()) task.options.date = o.date;
   if (o.year != 0) task.options.year = o.year;
@@ -80,6 +81,7 @@ void add_cost(CLI::App& root) {
   verb->add_option("--shot", o->shot, "a shot in datasets/shots, or a path to one (.toml)");
   verb->add_option("--cards", o->cards, "rate cards (files or folders) beside those that come with Reel");
   verb->add_option("--without", o->without, "alternatives that cannot be had")->delimiter(',');
+  verb->add_option("--region", o->region, "where it would be shot: rows of that region first (\"PT\", \"US-CA\")");
   verb->add_option("--currency", o->currency, "currency of all money");
   verb->add_option("--year", o->year, "price year of all money")->check(CLI::Range(1990, 2100));
   verb->add_option("--date", o->date, "prices of this day, YYYY-MM-DD");

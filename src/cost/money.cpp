@@ -113,14 +113,15 @@ void Prices::set_level(int year, double level) {
 }
 
 double Prices::factor(const Currency& from, const Currency& to) const {
-  const auto in_usd = [&](const std::string& code) {
+  if (from == to) return 1;
+  const auto in_usd = [&](const std::string& code, int year) {
     if (code == "USD") return 1.0;
     const auto at = in_usd_.find(code);
-    const double* const found = at == in_usd_.end() ? nullptr : nearest_year(at->second, from.year);
+    const double* const found = at == in_usd_.end() ? nullptr : nearest_year(at->second, year);
     if (found != nullptr) return *found;
-    throw Error(Exit::input, fmt::format("no exchange rate between {} and USD near {}", code, from.year),
+    throw Error(Exit::input, fmt::format("no exchange rate between {} and USD near {}", code, year),
                 fmt::format("years known: {}", at == in_usd_.end() ? "none" : years_of(at->second)),
-                fmt::format("add to a rate card: [[exchange]] code = \"{}\" year = {} usd = ...", code, from.year));
+                fmt::format("add to a rate card: [[exchange]] code = \"{}\" year = {} usd = ...", code, year));
   };
   const auto level = [&](int year) {
     if (const double* const found = nearest_year(level_, year)) return *found;
@@ -128,8 +129,9 @@ double Prices::factor(const Currency& from, const Currency& to) const {
                 fmt::format("years known: {}", years_of(level_)),
                 fmt::format("add to a rate card: [[price_level]] year = {} level = ...", year));
   };
-  const double exchange = from.code == to.code ? 1 : in_usd(from.code) / in_usd(to.code);
-  return from.year == to.year ? exchange : exchange * (level(to.year) / level(from.year));
+  // Dollars of the year of `from`, dollars of the year of `to`, then `to`: ratios of amounts do not depend on `to`.
+  const double levels = from.year == to.year ? 1 : level(to.year) / level(from.year);
+  return in_usd(from.code, from.year) * levels / in_usd(to.code, to.year);
 }
 
 }  // namespace reel::cost

@@ -50,8 +50,10 @@ class Prices {
   void set_exchange(const std::string& code, int year, double in_usd);
   /// Level of prices in US dollars, any base: factor(year a -> b) = level(b) / level(a). REEL_CHECK: above 0.
   void set_level(int year, double level);
-  /// What an amount in `from` is multiplied with to be in `to`: exchange in the year of `from`, then price level.
-  /// Exactly 1 between equals. A missing year takes the nearest known one at most 3 years away, the earlier of two. Throws Error (Exit::input) naming what is missing.
+  /// What an amount in `from` is multiplied with to be in `to`: to dollars in the year of `from`, along the US price level,
+  /// from dollars in the year of `to`; so no comparison of amounts depends on `to`. Exactly 1 between equals. A missing
+  /// year takes the nearest known one at most 3 years away, the earlier of two. Throws Error (Exit::input) naming what is
+  /// missing.
   double factor(const Currency& from, const Currency& to) const;
 
  private:

@@ -50,19 +50,23 @@ bool is_date(std::string_view text) noexcept;
 /// All cards together.
 class RateBook {
  public:
-  /// Throws Error (Exit::input) when a rate with that id is already valid on some of the same days; names both places.
+  /// Throws Error (Exit::input) when a rate with that id and region is already valid on some of the same days; names both
+  /// places.
   void add(Rate rate);
-  /// The row of `id` that is valid on `date` (ISO). Throws Error (Exit::input): no date, unknown (with the nearest known
-  /// id), or not valid on that date (with the periods in which it is).
-  const Rate& at(const std::string& id, const std::string& date) const;
-  const Rate* find(const std::string& id, const std::string& date) const noexcept;  ///< the same or nullptr
-  /// By id; the periods of an id in the order of time.
-  const std::map<std::string, std::vector<Rate>>& rates() const noexcept { return rates_; }
+  /// The row of `id` that is valid on `date` (ISO) and fits `region` best: the region itself, its country ("US" for
+  /// "US-CA"), "any", another region; the first read of equals. Throws Error (Exit::input): no date, unknown (with the
+  /// nearest known id), or not valid on that date (with the periods in which it is).
+  const Rate& at(const std::string& id, const std::string& date, std::string_view region = "any") const;
+  const Rate* find(const std::string& id, const std::string& date, std::string_view region = "any") const noexcept;  ///< the same or nullptr
+  using Key = std::pair<std::string, std::string>;  ///< id, region
+  /// The periods of each in the order of time.
+  const std::map<Key, std::vector<Rate>>& rates() const noexcept { return rates_; }
   Prices prices;
   std::string sha256;  ///< of the text that `sha256sum` prints for all cards, in the order of their file names
 
  private:
-  std::map<std::string, std::vector<Rate>> rates_;
+  std::map<Key, std::vector<Rate>> rates_;
+  std::map<std::string, std::vector<std::string>> regions_;  // of an id, in the order of reading
 };
 
 }  // namespace reel::cost

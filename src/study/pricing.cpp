@@ -103,6 +103,12 @@ double person_days(const cost::Shot& shot, const Alternative& a, const std::vect
     for (std::size_t j : l.over) money /= typical[j];
     days += money / typical[l.times.front()];
   }
+  if (a.part_of) {  // of the whole day, as much as of its money
+    double scale = 1;
+    for (std::size_t j : a.part_of->times) scale *= typical[j];
+    for (std::size_t j : a.part_of->over) scale /= typical[j];
+    days += scale * person_days(shot, shot.alternatives[a.part_of->alternative], typical);
+  }
   return days;
 }
 

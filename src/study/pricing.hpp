@@ -30,7 +30,7 @@ struct Gate {
 ///   refused = "fail" | "pass"              a take whose gated metric was refused; "fail"
 ///   miss = 0.05, false_reject = 0.1        of the gates, when known; otherwise from `labels` when there are any, else 0
 ///   labels = "labels.csv"                  seed,usable: what a person says of the takes (1 or 0)
-///   currency, year, date, without = [..]   as ShotOptions
+///   region, currency, year, date, without = [..]   as ShotOptions
 ///   sequence = { shots = 4, continuity = 0.6 }   so many shots that must match: P(it matches | it is usable)
 ///   claim = 100                            what a usable shot is said to cost: how probable is it to be had for that?
 ///   node_w = 400                           power of a node, when no counter can be read [W]

@@ -95,7 +95,10 @@ void headline_text(const Priced& p, std::string& out) {
     out += fmt::format("energy      {:.3g} kWh, {:.3g} kgCO2e per usable shot, by the rows of its [[energy]] and [[carbon]]\n", h.energy_kwh.mean, h.carbon_kg.mean);
   else
     out += "energy      not available\n";
-  out += fmt::format("displaced   {:.1f} person-days of work, if it replaces that\n", p.alternatives[p.comparator].person_days);
+  std::string days;
+  for (const PricedAlternative& a : p.alternatives)
+    if (a.person_days > 0 && !generated(s.alternatives[a.index])) days += fmt::format("{}{} {:.1f}", days.empty() ? "" : ", ", s.alternatives[a.index].name, a.person_days);
+  if (!days.empty()) out += fmt::format("displaced   person-days of paid work, if it replaces: {}\n", days);
   const std::vector<std::size_t> order = ranking(p);
   for (std::size_t i = 0; i < std::min<std::size_t>(3, order.size()); ++i) {
     const std::size_t j = order[i];

@@ -19,7 +19,7 @@ using std::int64_t;
 
 const std::vector<std::string>& known_keys() {
   static const std::vector<std::string> keys{"cards", "claim", "currency", "date", "draws", "false_reject", "gates", "labels", "miss",
-                                             "node_w", "refused", "seed", "sequence", "shot", "takes", "without", "year"};
+                                             "node_w", "refused", "region", "seed", "sequence", "shot", "takes", "without", "year"};
   return keys;
 }
 
@@ -128,8 +128,8 @@ PriceTask price_task(const Experiment& e) {
       (key == "miss" ? task.miss : task.false_reject) = value.get<double>();
     } else if (key == "labels" && value.is_string()) {
       task.labels = resolved_path(e.file, value.get<std::string>());
-    } else if ((key == "currency" || key == "date") && value.is_string()) {
-      (key == "currency" ? task.options.currency : task.options.date) = value.get<std::string>();
+    } else if ((key == "currency" || key == "date" || key == "region") && value.is_string()) {
+      (key == "currency" ? task.options.currency : key == "date" ? task.options.date : task.options.region) = value.get<std::string>();
     } else if (key == "year" && value.is_number_integer() && value.get<int64_t>() >= 1990 && value.get<int64_t>() <= 2100) {
       task.options.year = value.get<int>();
     } else if (key == "without" && value.is_array() && std::all_of(value.begin(), value.end(), [](const json& v) { return v.is_string(); })) {

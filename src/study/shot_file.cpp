@@ -35,6 +35,7 @@ class ShotReader {
     if (!options_.currency.empty()) shot_.currency.code = options_.currency;
     if (options_.year != 0) shot_.currency.year = options_.year;
     if (!options_.date.empty()) shot_.date = options_.date;
+    if (!options_.region.empty()) shot_.region = options_.region;
     shot_.specification = specification(root_.table("specification"));
     for (TableReader row : root_.tables("number")) number(row, file_);
     std::vector<TableReader> tables = root_.tables("alternative");
@@ -135,7 +136,7 @@ class ShotReader {
       return std::nullopt;
     }
     try {
-      const cost::Rate& rate = rates_.at(id, shot_.date);
+      const cost::Rate& rate = rates_.at(id, shot_.date, shot_.region);
       rate_of_[id] = &rate;
       return add(to_number(rate));
     } catch (const Error& e) {

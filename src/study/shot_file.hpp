@@ -62,7 +62,7 @@ struct Measured {
 };
 
 struct ShotOptions {
-  std::string currency, date;  ///< override the file's; "" leaves them
+  std::string currency, date, region;  ///< override the file's; "" leaves them
   int year = 0;
   std::vector<std::string> without;  ///< names of alternatives that cannot be had
 };

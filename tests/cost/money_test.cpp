@@ -186,6 +186,18 @@ TEST(PricesTest, ExchangeThenLevel) {
   EXPECT_DOUBLE_EQ(prices.factor({"GBP", 2024}, {"GBP", 2026}), 1.1);
 }
 
+TEST(PricesTest, NoComparisonDependsOnTheMoneyItIsMadeIn) {
+  Prices prices;
+  prices.set_exchange("GBP", 2019, 1.30);
+  prices.set_exchange("GBP", 2026, 1.35);
+  for (const int year : {2009, 2019, 2026}) prices.set_level(year, 200 + 5 * (year - 2009));
+  const auto ratio = [&](const Currency& in) { return prices.factor({"GBP", 2019}, in) / prices.factor({"USD", 2009}, in); };
+  EXPECT_DOUBLE_EQ(ratio({"USD", 2026}), ratio({"GBP", 2026}));
+  EXPECT_DOUBLE_EQ(ratio({"USD", 2026}), ratio({"USD", 2009}));
+  // 2009 has no pound here, and none is needed: dollars become pounds in the year that is asked for.
+  EXPECT_DOUBLE_EQ(prices.factor({"USD", 2009}, {"GBP", 2026}), 285.0 / 200.0 / 1.35);
+}
+
 TEST(PricesTest, NearestYearWithinThree) {
   Prices prices;
   prices.set_level(2018, 100);

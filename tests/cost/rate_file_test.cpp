@@ -332,7 +332,7 @@ TEST(Cards, AMillionRowsAreRefused) {
         "}\n",
         day, day);
   }
-  EXPECT_EQ(read(most).rates().at("a").size(), 50'000u);
+  EXPECT_EQ(read(most).rates().at({"a", "any"}).size(), 50'000u);
 }
 
 }  // namespace

@@ -28,6 +28,30 @@ TEST(Book, Dates) {
     EXPECT_FALSE(is_date(text)) << text;
 }
 
+TEST(Book, RegionsFitFromNearToFar) {
+  RateBook book;
+  std::size_t line = 1;
+  for (const std::string region : {"US-CA", "any", "US", "PT"}) {
+    Rate r = rate("x.day", "", "", line++);
+    r.region = region;
+    book.add(r);
+  }
+  const auto taken = [&](std::string_view region) { return book.at("x.day", "2026-11-22", region).region; };
+  EXPECT_EQ(taken("PT"), "PT");
+  EXPECT_EQ(taken("US-CA"), "US-CA");
+  EXPECT_EQ(taken("US-NY"), "US");
+  EXPECT_EQ(taken("USA"), "any") << "a country is no prefix of a word";
+  EXPECT_EQ(taken("any"), "any");
+  Rate again = rate("x.day", "", "", line);
+  again.region = "PT";
+  expect_part(told([&] { book.add(again); }), "twice");
+  RateBook far;
+  Rate only = rate("y.day", "", "", 1);
+  only.region = "US-CA";
+  far.add(only);
+  EXPECT_EQ(far.at("y.day", "2026-11-22", "PT").region, "US-CA") << "better than nothing";
+}
+
 TEST(Book, Periods) {
   RateBook book;
   book.add(rate("x.day", "2025-07-01", "2026-06-30", 2));
@@ -45,8 +69,8 @@ TEST(Book, Periods) {
     expect_part(gap, part);
   expect_part(told([&] { book.at("x.dya", "2026-07-01"); }), "did you mean 'x.day'?");
   expect_part(told([&] { book.at("x.day", "today"); }), "'today' is not a date");
-  ASSERT_EQ(book.rates().at("x.day").size(), 3u);
-  EXPECT_EQ(book.rates().at("x.day")[0].line, 1u) << "in the order of time";
+  ASSERT_EQ(book.rates().at({"x.day", ""}).size(), 3u);
+  EXPECT_EQ(book.rates().at({"x.day", ""})[0].line, 1u) << "in the order of time";
   for (const auto& [from, to] : std::vector<std::pair<std::string, std::string>>{{"", ""},
                                                                                  {"2026-06-30", "2026-07-01"},
                                                                                  {"2026-12-31", "2027-01-01"},
@@ -68,8 +92,9 @@ const RateBook& shipped() {
 
 TEST(Shipped, EveryRowIsComplete) {
   std::size_t rows = 0, sourced = 0;
-  for (const auto& [id, periods] : shipped().rates()) {
+  for (const auto& [key, periods] : shipped().rates()) {
     for (const Rate& r : periods) {
+      const std::string& id = key.first;
       ++rows;
       sourced += r.source.sourced() ? 1 : 0;
       const std::string where = fmt::format("{}:{} {}", r.file, r.line, id);
@@ -91,8 +116,9 @@ TEST(Shipped, EveryRowIsComplete) {
 }
 
 TEST(Shipped, EveryPriceCanBeHadInDollarsOfToday) {
-  for (const auto& [id, periods] : shipped().rates()) {
+  for (const auto& [key, periods] : shipped().rates()) {
     for (const Rate& r : periods) {
+      const std::string& id = key.first;
       if (const std::string currency = r.unit.currency(); !currency.empty()) {
         const double factor = shipped().prices.factor({currency, r.year}, {"USD", 2026});
         EXPECT_TRUE(factor > 0.8 && factor < 2.5) << id << " " << factor;
