@@ -48,7 +48,7 @@ void price(const Options& o) {
     }
   }
   if (task.shot.empty() && !results.empty()) task = study::price_task(study::experiment_of(results.front()));
-  if (!o.shot.empty()) task.shot = o.shot;
+  if (!o.shot.empty()) task.shot = o.shot.ends_with(".toml") ? fs::absolute(o.shot).string() : o.shot;  // from here, not from the experiment
   if (task.shot.empty())
     throw Error(Exit::usage, "which shot is priced?", "reel cost", "give --shot NAME, or a [cost] table in the experiment");
   for (const std::string& card : o.cards) task.cards.emplace_back(fs::absolute(card));

@@ -47,6 +47,12 @@ struct Rate {
 /// "2026-11-22": ten characters and a day of the calendar.
 bool is_date(std::string_view text) noexcept;
 
+/// One line of the chart of accounts.
+struct Account {
+  std::string name;
+  std::string section;  ///< "above_line", "production", "post", "other"
+};
+
 /// All cards together.
 class RateBook {
  public:
@@ -62,6 +68,7 @@ class RateBook {
   /// The periods of each in the order of time.
   const std::map<Key, std::vector<Rate>>& rates() const noexcept { return rates_; }
   Prices prices;
+  std::map<std::string, Account> accounts;  ///< by code
   std::string sha256;  ///< of the text that `sha256sum` prints for all cards, in the order of their file names
 
  private:

@@ -38,6 +38,7 @@ struct Line {
   std::optional<std::size_t> fringe;     ///< a share that is paid on top
   Effect effect = Effect::displaced;
   bool generation = false;               ///< the making of pictures itself, as against people's time
+  double exchange = 1;                   ///< what of `factor` brings the rate's money to the shot's currency and year
 };
 
 /// A share of the sum so far: contingency, bond; negative for a tax credit.

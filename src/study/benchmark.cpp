@@ -116,14 +116,10 @@ class Shooting {
  private:
   /// Measures `film` into `row`; returns what only the truth tells.
   metrics::Findings look(const Film& film, const worlds::Clip& truth, BenchmarkFilm& row) const {
-    metrics::MeasureOptions options;
-    look_for(truth, options);
-    FilmFrames frames(film);
-    const metrics::FilmReport report = metrics::measure(frames, options);
-    metrics::Findings paired = against_truth(report, truth, num_given());
-    row.value = values_of(report, paired);
+    Judged judged = judge(film, truth, num_given());
+    row.value = values_of(judged.film, judged.paired);
     row.sha256 = sha256_hex(film.rgb.data(), film.rgb.size());
-    return paired;
+    return std::move(judged.paired);
   }
   int64_t num_given() const { return 1 + 4 * (b_.num_given_latents - 1); }
 

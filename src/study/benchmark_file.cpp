@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "study/benchmark.hpp"
+#include "study/deep_key.hpp"
 #include "study/experiment_tables.hpp"
 #include "worlds/world.hpp"
 
@@ -9,7 +10,7 @@ namespace reel::study {
 
 bool is_benchmark(std::string_view text) {
   try {
-    return toml::parse(text).contains("benchmark");
+    return line_of_deep_key(text) == 0 && toml::parse(text).contains("benchmark");
   } catch (const toml::parse_error&) {
     return false;  // whoever reads it next says what is wrong
   }

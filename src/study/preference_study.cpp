@@ -86,13 +86,9 @@ Clips choose_clips(const PreferencePlan& plan, const std::string& scene) {
 }
 
 Tracked track(const Film& film, const worlds::Clip& truth) {
-  metrics::MeasureOptions options;
-  look_for(truth, options);
-  FilmFrames frames(film);
-  const metrics::FilmReport report = metrics::measure(frames, options);
   Tracked t;
   // The last kept frame is judged too: velocities are steps, and the first that can be wrong begins there.
-  for (const metrics::Metric& m : against_truth(report, truth, worlds::num_kept_frames - 1).metrics) {
+  for (const metrics::Metric& m : judge(film, truth, worlds::num_kept_frames - 1).paired.metrics) {
     if (m.id == "PW.velocity" && m.given()) t.velocity_m_per_s = m.value;
     if (m.id == "PW.lost" && m.given()) t.lost = m.value;
   }

@@ -69,28 +69,52 @@ fs::path shot_path(const PriceTask& task) {
               near.empty() ? fmt::format("known: {}; or give a path to a .toml file", fmt::join(names, ", ")) : fmt::format("did you mean '{}'?", near));
 }
 
-// Share of the typical cost in lines that use a number nobody stands behind.
-double unsourced(const cost::Shot& shot, const Alternative& a, const std::vector<double>& typical, double takes) {
-  double all = 0, without = 0;
+// How much of a whole a part is, at typical values.
+double scale_of(const cost::PartOf& part, const std::vector<double>& typical) {
+  double scale = 1;
+  for (std::size_t j : part.times) scale *= typical[j];
+  for (std::size_t j : part.over) scale /= typical[j];
+  if (part.days) {
+    const double setups = std::max(1.0, typical[part.days->setups]);
+    scale *= cost::days_saved(setups, std::min(typical[part.days->replaced], setups), std::max(1.0, typical[part.days->per_day]));
+  }
+  return scale;
+}
+
+// Typical cost of an alternative's lines, and what of it uses a number nobody stands behind.
+struct Resting {
+  double all = 0, unsourced = 0;
+};
+Resting resting(const cost::Shot& shot, const Alternative& a, const std::vector<double>& typical, double takes) {
+  Resting sum;
+  const auto sourced = [&](const std::vector<std::size_t>& ids) { return std::all_of(ids.begin(), ids.end(), [&](std::size_t j) { return shot.numbers[j].source.sourced(); }); };
   const auto add = [&](const std::vector<cost::Line>& lines, double times) {
     for (const cost::Line& l : lines) {
       double value = l.factor * times;
-      bool sourced = true;
-      for (std::size_t j : l.times) value *= typical[j], sourced = sourced && shot.numbers[j].source.sourced();
-      for (std::size_t j : l.over) value /= typical[j], sourced = sourced && shot.numbers[j].source.sourced();
-      if (l.fringe) value *= 1 + typical[*l.fringe], sourced = sourced && shot.numbers[*l.fringe].source.sourced();
-      all += value;
-      if (!sourced) without += value;
+      for (std::size_t j : l.times) value *= typical[j];
+      for (std::size_t j : l.over) value /= typical[j];
+      if (l.fringe) value *= 1 + typical[*l.fringe];
+      sum.all += value;
+      if (!sourced(l.times) || !sourced(l.over) || (l.fringe && !sourced({*l.fringe}))) sum.unsourced += value;
     }
   };
   add(a.setup, 1);
   add(a.attempt, takes);
   add(a.post, 1);
   if (a.part_of) {
-    const Alternative& whole = shot.alternatives[a.part_of->alternative];
-    return all > 0 ? without / all : unsourced(shot, whole, typical, takes);
+    const double scale = scale_of(*a.part_of, typical);
+    const Resting whole = resting(shot, shot.alternatives[a.part_of->alternative], typical, takes);
+    const auto& days = a.part_of->days;
+    const bool known = sourced(a.part_of->times) && sourced(a.part_of->over) && (!days || sourced({days->setups, days->replaced, days->per_day}));
+    sum.all += scale * whole.all;
+    sum.unsourced += scale * (known ? whole.unsourced : whole.all);
   }
-  return all > 0 ? without / all : 0;
+  return sum;
+}
+
+double unsourced(const cost::Shot& shot, const Alternative& a, const std::vector<double>& typical, double takes) {
+  const Resting sum = resting(shot, a, typical, takes);
+  return sum.all > 0 ? sum.unsourced / sum.all : 0;
 }
 
 // Paid days of people: lines with fringes are wages, and a rate a day times its quantity is so many days.
@@ -98,17 +122,13 @@ double person_days(const cost::Shot& shot, const Alternative& a, const std::vect
   double days = 0;
   for (const cost::Line& l : a.setup) {
     if (!l.fringe || l.times.empty() || shot.numbers[l.times.front()].unit.power("day") != -1) continue;
-    double money = l.factor;
-    for (std::size_t j : l.times) money *= typical[j];
-    for (std::size_t j : l.over) money /= typical[j];
-    days += money / typical[l.times.front()];
+    double count = l.factor / l.exchange;  // of days: all but the first number, the wage of one
+    for (std::size_t i = 1; i < l.times.size(); ++i) count *= typical[l.times[i]];
+    for (std::size_t j : l.over) count /= typical[j];
+    days += count;
   }
-  if (a.part_of) {  // of the whole day, as much as of its money
-    double scale = 1;
-    for (std::size_t j : a.part_of->times) scale *= typical[j];
-    for (std::size_t j : a.part_of->over) scale /= typical[j];
-    days += scale * person_days(shot, shot.alternatives[a.part_of->alternative], typical);
-  }
+  if (a.part_of)  // of the whole day, as much as of its money
+    days += scale_of(*a.part_of, typical) * person_days(shot, shot.alternatives[a.part_of->alternative], typical);
   return days;
 }
 
@@ -222,11 +242,14 @@ Priced price(const PriceTask& task, const std::vector<fs::path>& results) {
   Priced priced;
   for (const fs::path& result : results) priced.takes.push_back(read_take(result, task));
   std::sort(priced.takes.begin(), priced.takes.end(), [](const Take& a, const Take& b) { return std::tie(a.seed, a.run_id) < std::tie(b.seed, b.run_id); });
+  // Layouts and repeats of one task are one film.
+  priced.takes.erase(std::unique(priced.takes.begin(), priced.takes.end(), [](const Take& a, const Take& b) { return a.task_id == b.task_id; }), priced.takes.end());
   priced.acceptance = acceptance_of(priced.takes, task);
   std::vector<fs::path> cards{datasets() / "rates"};
   cards.insert(cards.end(), task.cards.begin(), task.cards.end());
   const cost::RateBook rates = read_rates(cards);
   priced.cards_sha256 = rates.sha256;
+  priced.accounts = rates.accounts;
   priced.shot = read_shot(shot_path(task), rates, measured_of(priced.takes, priced.acceptance), task.options);
   priced.seed = task.seed;
   priced.num_draws = task.num_draws;

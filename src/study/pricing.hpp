@@ -3,6 +3,7 @@
 // the same draws. Nothing is rendered or measured here.
 #include <filesystem>
 #include <limits>
+#include <map>
 #include <optional>
 #include <string>
 #include <utility>
@@ -90,6 +91,7 @@ struct Acceptance {
 };
 
 /// Whether `result` is a complete take of `experiment`: the same film but for a seed of shot.seed ... + num_takes - 1.
+/// Throws Error (Exit::input) when it, or its own description, cannot be read.
 bool is_take_of(const std::filesystem::path& result, const Experiment& experiment, std::int64_t num_takes);
 
 /// Reads labels, if any, into the takes, and counts. Throws Error (Exit::input) for bad labels.
@@ -128,19 +130,23 @@ struct Priced {
   std::vector<std::pair<std::int64_t, double>> value_of_labels;  ///< labels -> EVSI of the same
   std::optional<double> sequence;               ///< mean cost of the sequence, generated as the headline
   std::optional<double> claim;
+  std::map<std::string, cost::Account> accounts;  ///< chart of accounts, by code
   std::string cards_sha256;
   std::uint64_t seed = 0;
   std::int64_t num_draws = 0;
 };
 
+/// Results of one task (other layouts, repeats) are one film and count once. Throws Error (Exit::input) when nothing that
+/// is not generated meets the specification; otherwise as what it reads.
 Priced price(const PriceTask& task, const std::vector<std::filesystem::path>& results);
 
-/// Side file `<run_id>.cost.h5`: /cost/inputs, /cost/alternatives, /cost/sobol, /cost/takes as tables of equal length.
+/// Side file `<run_id>.cost.h5`: columns of equal length /result/input_*, /result/alternative_*, /result/take_*.
 io::Record priced_record(const Priced& priced);
 std::string priced_text(const Priced& priced);
 std::string priced_json(const Priced& priced);
-/// The budget of every alternative at typical values in the chart of accounts, each line rounded to cents before it is
-/// added: CSV with account, name, item, quantity text, one column per alternative, effect.
+/// The budget of every alternative at typical values in the chart of accounts, each line rounded to cents before anything
+/// is added. CSV with a row for each line ("detail"), then one for each account, section and the whole ("account",
+/// "section", "total"), in the order of the codes.
 std::string top_sheet_csv(const Priced& priced);
 
 }  // namespace reel::study

@@ -216,7 +216,7 @@ io::Record priced_record(const Priced& p) {
   if (!p.sobol.empty()) {
     std::vector<double> total, low, high;
     for (std::size_t i = 0; i < s.numbers.size(); ++i) total.push_back(p.sobol[i].total), low.push_back(p.sobol[i].total_low), high.push_back(p.sobol[i].total_high);
-    table("input", s.numbers.size(), "sobol_total", "1", "total-order index of headline - comparator", total);
+    table("input", s.numbers.size(), "sobol_total", "1", "total-order index of log(headline / comparator)", total);
     table("input", s.numbers.size(), "sobol_low", "1", "lower end of its 90 % interval", low);
     table("input", s.numbers.size(), "sobol_high", "1", "upper end of its 90 % interval", high);
   }
@@ -257,16 +257,30 @@ std::string top_sheet_csv(const Priced& p) {
     return out + "\"";
   };
   static const char* effects[] = {"displaced", "left", "added"};
-  std::string out = "alternative,account,item,effect,amount,currency,year\n";
+  const auto account_of = [&](const std::string& code) {
+    const auto it = p.accounts.find(code);
+    return it == p.accounts.end() ? cost::Account{} : it->second;
+  };
+  std::string out = "alternative,row,section,account,name,item,effect,amount,currency,year\n";
   for (std::size_t k = 0; k < p.shot.alternatives.size(); ++k) {
-    const std::vector<cost::BudgetLine> lines = cost::budget(p.shot, k);
-    const auto row = [&](const std::string& account, const std::string& item, const std::string& effect, const cost::Money& amount) {
+    std::vector<cost::BudgetLine> lines = cost::budget(p.shot, k);
+    std::stable_sort(lines.begin(), lines.end(), [](const auto& a, const auto& b) { return a.account < b.account; });
+    const auto row = [&](const char* kind, const std::string& section, const std::string& code, const std::string& item, const char* effect,
+                         const cost::Money& amount) {
       const std::int64_t cents = amount.micros() / 10'000;
-      out += fmt::format("{},{},{},{},{}{}.{:02},{},{}\n", quoted(p.shot.alternatives[k].name), quoted(account), quoted(item), effect, cents < 0 ? "-" : "",
-                         std::abs(cents) / 100, std::abs(cents) % 100, p.shot.currency.code, p.shot.currency.year);
+      out += fmt::format("{},{},{},{},{},{},{},{}{}.{:02},{},{}\n", quoted(p.shot.alternatives[k].name), kind, section, code, quoted(account_of(code).name),
+                         quoted(item), effect, cents < 0 ? "-" : "", std::abs(cents) / 100, std::abs(cents) % 100, p.shot.currency.code, p.shot.currency.year);
     };
-    for (const cost::BudgetLine& line : lines) row(line.account, line.item, effects[static_cast<int>(line.effect)], line.amount);
-    row("", "total", "", cost::total(lines, p.shot.currency));
+    std::map<std::string, std::vector<cost::BudgetLine>> accounts, sections;
+    for (const cost::BudgetLine& line : lines) {
+      const std::string section = account_of(line.account).section;
+      row("detail", section, line.account, line.item, effects[static_cast<int>(line.effect)], line.amount);
+      accounts[line.account].push_back(line);
+      sections[section].push_back(line);
+    }
+    for (const auto& [code, of] : accounts) row("account", account_of(code).section, code, "", "", cost::total(of, p.shot.currency));
+    for (const auto& [section, of] : sections) row("section", section, "", "", "", cost::total(of, p.shot.currency));
+    row("total", "", "", "", "", cost::total(lines, p.shot.currency));
   }
   return out;
 }

@@ -90,6 +90,18 @@ double sum_of(const std::vector<double>& v) {
   return sum;
 }
 
+// What `read` finds in a result's own description, which may be anything.
+template <class Read>
+auto described(const fs::path& result, Read&& read) {
+  try {
+    return read();
+  } catch (const json::exception& e) {
+    throw Error(Exit::input, fmt::format("this result's own description cannot be read: {}", plain(e.what())), result.string(), "render it again");
+  } catch (const std::out_of_range&) {
+    throw Error(Exit::input, "this result's own description is empty", result.string(), "render it again");
+  }
+}
+
 }  // namespace
 
 PriceTask price_task(const Experiment& e) {
@@ -157,6 +169,7 @@ PriceTask price_task(const Experiment& e) {
     }
   }
   if (task.shot.empty() && !table.empty()) refuse("which shot is priced?", "shot");
+  if (task.miss.value_or(0) + task.false_reject.value_or(0) >= 1) refuse("gates that err so often tell nothing: miss + false_reject must be below 1", "miss");
   return task;
 }
 
@@ -165,11 +178,13 @@ Experiment experiment_of(const fs::path& result) {
   if (record.find("/provenance/config_text") == nullptr)
     throw Error(Exit::input, "this file does not tell its experiment", result.string(), "give a result of `reel run`, or the experiment file");
   const io::Record whole = io::read_record(result);
-  const std::string text = whole.values<std::string>("/provenance/config_text").at(0);
-  const json overrides = json::parse(whole.values<std::string>("/provenance/config_overrides").at(0));
-  // The file's folder anchors relative paths; it is known from the resolved configuration alone.
-  const json resolved = json::parse(whole.values<std::string>("/provenance/config_resolved").at(0));
-  return parse_experiment(text, resolved.value("file", result.string()), overrides.get<std::vector<std::string>>());
+  return described(result, [&] {
+    const std::string text = whole.values<std::string>("/provenance/config_text").at(0);
+    const json overrides = json::parse(whole.values<std::string>("/provenance/config_overrides").at(0));
+    // The file's folder anchors relative paths; it is known from the resolved configuration alone.
+    const json resolved = json::parse(whole.values<std::string>("/provenance/config_resolved").at(0));
+    return parse_experiment(text, resolved.value("file", result.string()), overrides.get<std::vector<std::string>>());
+  });
 }
 
 fs::path datasets() {
@@ -181,20 +196,22 @@ bool is_take_of(const fs::path& result, const Experiment& e, int64_t num_takes) 
   const io::Record record = io::read_record(result);
   const io::Dataset* resolved = record.find("/provenance/config_resolved");
   if (resolved == nullptr || record.text("/", "status") != "complete") return false;
-  json theirs = json::parse(record.values<std::string>("/provenance/config_resolved").at(0)), ours = json::parse(resolved_json(e));
-  const std::uint64_t seed = theirs.at("shot").at("seed").get<std::uint64_t>();
-  if (seed < e.shot.seed || seed - e.shot.seed >= static_cast<std::uint64_t>(num_takes)) return false;
-  theirs.at("shot").erase("seed");
-  ours.at("shot").erase("seed");
-  for (const char* key : {"shot", "model", "sampler"})
-    if (theirs.at(key) != ours.at(key)) return false;
-  return true;
+  return described(result, [&] {
+    json theirs = json::parse(record.values<std::string>("/provenance/config_resolved").at(0)), ours = json::parse(resolved_json(e));
+    const std::uint64_t seed = theirs.at("shot").at("seed").get<std::uint64_t>();
+    if (seed < e.shot.seed || seed - e.shot.seed >= static_cast<std::uint64_t>(num_takes)) return false;
+    theirs.at("shot").erase("seed");
+    ours.at("shot").erase("seed");
+    for (const char* key : {"shot", "model", "sampler"})
+      if (theirs.at(key) != ours.at(key)) return false;
+    return true;
+  });
 }
 
 Take read_take(const fs::path& result, const PriceTask& task) {
   const io::Record record = io::read_record(result);
   Take take;
-  try {
+  described(result, [&] {
     take.run_id = record.text("/", "run_id");
     take.task_id = record.text("/", "task_id");
     take.weights = record.text("/", "weights");
@@ -208,6 +225,10 @@ Take read_take(const fs::path& result, const PriceTask& task) {
     for (const std::string& rank : record.values<std::string>("/provenance/ranks")) hosts.insert(json::parse(rank).at("host").get<std::string>());
     const auto& wall = record.values<double>("/measured/phase_wall");
     const auto& threads = record.values<double>("/measured/threads");
+    const auto odd = [](double x) { return !(x >= 0) || std::isinf(x); };
+    if (threads.empty() || wall.size() % threads.size() != 0 || std::any_of(wall.begin(), wall.end(), odd) || std::any_of(threads.begin(), threads.end(), odd) ||
+        take.run_id.empty() || take.task_id.empty() || take.num_frames < 1 || !(take.fps > 0) || take.width_px < 1 || take.height_px < 1)
+      throw Error(Exit::input, "this result's own description makes no sense", result.string(), "render it again");
     const std::size_t ranks = threads.size(), phases = wall.size() / ranks;
     double longest = 0;
     for (std::size_t r = 0; r < ranks; ++r) {
@@ -219,16 +240,13 @@ Take read_take(const fs::path& result, const PriceTask& task) {
     if (record.find("/measured/energy") != nullptr) {
       take.energy_kwh = sum_of(record.values<double>("/measured/energy")) / 3.6e6;
       const auto& attributes = record.at("/measured/energy").attributes;
-      if (const auto it = attributes.find("method"); it != attributes.end()) take.energy_method = std::get<std::string>(it->second);
+      if (const auto it = attributes.find("method"); it != attributes.end() && std::holds_alternative<std::string>(it->second))
+        take.energy_method = std::get<std::string>(it->second);
     } else if (task.node_w > 0) {
       take.energy_kwh = task.node_w * take.node_h / 1000;
       take.energy_method = "declared";
     }
-  } catch (const json::exception& e) {
-    throw Error(Exit::input, fmt::format("this result's own description cannot be read: {}", e.what()), result.string(), "render it again");
-  } catch (const std::out_of_range&) {
-    throw Error(Exit::input, "this result's own description is empty", result.string(), "render it again");
-  }
+  });
   apply_gates(take, result, task);
   return take;
 }
@@ -253,7 +271,7 @@ Acceptance acceptance_of(std::vector<Take>& takes, const PriceTask& task) {
     if (a.num_labelled == 0)
       throw Error(Exit::input, "no label belongs to any of these takes", task.labels.string(), "labels name takes by their shot.seed");
   }
-  if (task.gates.empty() && a.num_labelled == 0) return a;
+  if (takes.empty() || (task.gates.empty() && a.num_labelled == 0)) return a;
   if (task.miss || task.false_reject) {
     a.screening = {task.miss.value_or(0), task.false_reject.value_or(0)};
     a.screening_method = "given";

@@ -19,7 +19,6 @@ using Shape = cost::Spread::Shape;
 
 constexpr std::size_t max_bytes = 8 << 20;
 constexpr std::size_t max_rows = 50'000;
-constexpr std::size_t max_line_bytes = 4096;  // a key on one line, "a.a.a. ...", nests a table for each of its dots
 constexpr double max_value = 1e15;
 const std::vector<std::string> shapes = {"pert", "triangular", "lognormal", "beta",
                                          "discrete"};  // in the order of Shape
@@ -68,15 +67,6 @@ std::string read_card(const fs::path& file) {
   if (const std::size_t rows = count_tables(text); rows > max_rows) {
     throw Error(Exit::input, fmt::format("the rate card has {} rows, at most {}", rows, max_rows), file.string(),
                 "split it, one subject per card");
-  }
-  std::size_t line = 1;
-  for (std::size_t at = 0; at < text.size(); ++line) {
-    const std::size_t end = std::min(text.find('\n', at), text.size());
-    if (end - at > max_line_bytes) {
-      throw Error(Exit::input, fmt::format("a line of {} bytes, at most {}", end - at, max_line_bytes),
-                  fmt::format("{}:{}", file.string(), line), "rate cards are written by people, in lines");
-    }
-    at = end + 1;
   }
   return text;
 }
@@ -195,6 +185,10 @@ cost::Unit read_unit(TableReader& table) {
 
 }  // namespace
 
+bool is_account(std::string_view code) {
+  return code.size() >= 3 && code.size() <= 6 && std::all_of(code.begin(), code.end(), [](char c) { return c >= '0' && c <= '9'; });
+}
+
 Rate read_rate(TableReader& table, const RowDefaults& defaults, const std::string& file) {
   Rate rate;
   rate.file = file;
@@ -213,9 +207,7 @@ Rate read_rate(TableReader& table, const RowDefaults& defaults, const std::strin
   rate.union_status = table.choice("union", defaults.union_status, unions);
   rate.source = read_source(table, defaults, rate.note);
   rate.account = table.text("account");
-  const bool digits =
-      std::all_of(rate.account.begin(), rate.account.end(), [](char c) { return c >= '0' && c <= '9'; });
-  if (table.has("account") && (!digits || rate.account.size() < 3 || rate.account.size() > 6))
+  if (table.has("account") && !is_account(rate.account))
     table.error("account", fmt::format("'{}' is no account", plain(rate.account, 80)),
                 "3 to 6 digits, such as \"3300\"");
   rate.fringe = table.text("fringe");
@@ -269,6 +261,17 @@ void read_price_level(TableReader& table, const RowDefaults& defaults, const std
   book.prices.set_level(year, level);
 }
 
+void read_account(TableReader& table, const std::string& file, RateBook& book, Places& places) {
+  for (const char* key : {"code", "name", "section"}) table.require(key);
+  const std::string code = table.text("code");
+  const cost::Account account{table.text("name"), table.choice("section", "", {"above_line", "production", "post", "other"})};
+  if (table.has("code") && !is_account(code))
+    table.error("code", fmt::format("'{}' is no account", plain(code, 80)), "3 to 6 digits, such as \"3300\"");
+  const auto [at, is_new] = places.try_emplace("account " + code, fmt::format("{}:{}", file, table.line()));
+  if (!is_new) table.error("code", fmt::format("account {} is given twice: {}:{} and {}", plain(code, 80), file, table.line(), at->second), "keep one");
+  book.accounts[code] = account;
+}
+
 void read_tables(Card& card, RateBook& book, Places& places) {
   TableReader root = card.document.root();
   root.require("rates", "begin the card with: rates = 1");
@@ -282,10 +285,12 @@ void read_tables(Card& card, RateBook& book, Places& places) {
   defaults.read = table.date("read");
   defaults.year = static_cast<int>(table.integer("year", 0, 1900, 2100));
   for (TableReader& row : root.tables("rate")) card.rows.push_back({row, read_rate(row, defaults, card.file)});
-  std::vector<TableReader> exchanges = root.tables("exchange"), levels = root.tables("price_level");
+  std::vector<TableReader> exchanges = root.tables("exchange"), levels = root.tables("price_level"),
+                           accounts = root.tables("account");
   for (TableReader& row : exchanges) read_exchange(row, defaults, card.file, book, places);
   for (TableReader& row : levels) read_price_level(row, defaults, card.file, book, places);
-  if (card.rows.empty() && exchanges.empty() && levels.empty())
+  for (TableReader& row : accounts) read_account(row, card.file, book, places);
+  if (card.rows.empty() && exchanges.empty() && levels.empty() && accounts.empty())
     root.error("rate", "the card has no rows", "add [[rate]] tables");
 }
 

@@ -33,8 +33,11 @@
 // | exchange.code, .year, .usd | ISO 4217, year, above 0   | required          | one unit was worth `usd` US dollars then   |
 // | price_level.year, .level   | year, above 0             | required          | US price level, any base                   |
 // | source, confidence, read, note of both                 | as of a rate      |                                            |
+// | account.code, .name        | digits, text              | required          | one line of the chart of accounts          |
+// | account.section            | above_line, production,   | required          | where a top sheet puts it                  |
+// |                            | post, other               |                   |                                            |
 // clang-format on
-// Days are written without quotes. Arrays are [[rate]], [[exchange]], [[price_level]].
+// Days are written without quotes. Arrays are [[rate]], [[exchange]], [[price_level]], [[account]].
 #include <filesystem>
 #include <vector>
 
@@ -46,7 +49,7 @@ namespace reel::study {
 /// add rows; nothing replaces anything. Throws DiagnosticError (Exit::usage) with the findings of the first card that
 /// has any: wrong keys and values, an id that is valid twice on the same day (naming both places), an unknown fringe,
 /// one that is no ratio, one that has a fringe itself. Throws Error (Exit::input) for what cannot be read, a folder
-/// without cards, and a card above 8 MiB, 50,000 rows or 4,096 bytes in a line (found before it is parsed).
+/// without cards, and a card above 8 MiB or 50,000 rows (found before it is parsed).
 cost::RateBook read_rates(const std::vector<std::filesystem::path>& cards);
 
 }  // namespace reel::study

@@ -1,13 +1,14 @@
 #include "study/shot_file.hpp"
 
 #include <algorithm>
-#include <cstdlib>
+#include <charconv>
 #include <limits>
 #include <map>
 #include <memory>
+#include <utility>
 
 #include "study/experiment.hpp"
-#include "study/rate_row.hpp"
+#include "study/shot_numbers.hpp"
 
 namespace reel::study {
 namespace {
@@ -20,7 +21,7 @@ using cost::Unit;
 class ShotReader {
  public:
   ShotReader(TomlDocument& document, const std::filesystem::path& file, const cost::RateBook& rates, const Measured& measured, const ShotOptions& options)
-      : root_(document.root()), file_(file), rates_(rates), measured_(measured), options_(options) {}
+      : root_(document.root()), file_(file), rates_(rates), measured_(measured), options_(options), numbers_(shot_, rates, measured) {}
 
   cost::Shot read() {
     root_.require("shot", "version of this format: shot = 1");
@@ -32,12 +33,12 @@ class ShotReader {
     shot_.region = root_.text("region");
     shot_.currency = {root_.text("currency", "USD"), static_cast<int>(root_.integer("year", 2026, 1990, 2100))};
     shot_.date = root_.date("date");
-    if (!options_.currency.empty()) shot_.currency.code = options_.currency;
-    if (options_.year != 0) shot_.currency.year = options_.year;
-    if (!options_.date.empty()) shot_.date = options_.date;
-    if (!options_.region.empty()) shot_.region = options_.region;
+    if (!cost::is_currency(shot_.currency.code))
+      root_.error("currency", fmt::format("unknown currency '{}'", plain(shot_.currency.code, 80)), "three capital letters of ISO 4217");
+    own_year_ = shot_.currency.year;
+    override_with_options();
     shot_.specification = specification(root_.table("specification"));
-    for (TableReader row : root_.tables("number")) number(row, file_);
+    for (TableReader row : root_.tables("number")) numbers_.read(row, file_, own_year_);
     std::vector<TableReader> tables = root_.tables("alternative");
     TableReader generate = root_.table("generate");
     if (generate.present()) {
@@ -53,12 +54,13 @@ class ShotReader {
         TableReader root = ways_->root();
         root.require("ways", "version of this format: ways = 1");
         root.integer("ways", 1, 1, 1);
-        for (TableReader row : root.tables("number")) number(row, ways_file_);
+        for (TableReader row : root.tables("number")) numbers_.read(row, ways_file_, own_year_);
         for (TableReader* from : {&root, &generate}) {
           append(setup_, lines(*from, "setup", true, ""));
           append(attempt_, lines(*from, "attempt", true, ""));
           append(post_, lines(*from, "post", true, ""));
         }
+        shared_missing_ = numbers_.missing;
         first_shared_ = tables.size();
         for (const TableReader& t : root.tables("alternative")) tables.push_back(t);
       }
@@ -68,6 +70,7 @@ class ShotReader {
     for (TableReader& t : tables) {
       t.require("name");
       const std::string name = t.text("name");
+      if (t.has("name") && name.empty()) t.error("name", "the name is empty", "a word by which others refer to it");
       if (std::find(names_.begin(), names_.end(), name) != names_.end())
         t.error("name", fmt::format("alternative '{}' is there twice", name), "give each its own name");
       names_.push_back(name);
@@ -77,17 +80,21 @@ class ShotReader {
       read_.emplace_back();
       if (std::find(options_.without.begin(), options_.without.end(), names_[i]) != options_.without.end())
         reasons[i] = "left out as asked";
-      missing_.clear();
+      numbers_.missing.clear();
       read_.back() = alternative(tables[i], i);
-      if (!missing_.empty() && reasons[i].empty()) reasons[i] = fmt::format("needs {}, which no result here tells", missing_);
+      if (!numbers_.missing.empty() && reasons[i].empty()) reasons[i] = fmt::format("needs {}, which no result here tells", numbers_.missing);
     }
     for (const std::string& name : options_.without)
       if (std::find(names_.begin(), names_.end(), name) == names_.end())
         throw Error(Exit::usage, fmt::format("the shot has no alternative '{}'", name), "cost.without",
                     fmt::format("it has: {}", fmt::join(names_, ", ")));
     keep(reasons, tables);
-    if (ways_) ways_->finish();
     return std::move(shot_);
+  }
+
+  /// Tells the findings in the file of ways; after those in the shot's own, from which they may follow.
+  void finish_ways() {
+    if (ways_) ways_->finish();
   }
 
  private:
@@ -102,58 +109,22 @@ class ShotReader {
     return s;
   }
 
-  void number(TableReader& row, const std::filesystem::path& file) {
-    const cost::Rate rate = read_rate(row, {.read = shot_.date, .year = shot_.currency.year}, file.string());
-    if (shot_index_.contains(rate.id)) row.error("id", fmt::format("number '{}' is there twice", rate.id), "give each its own id");
-    add(to_number(rate));
-  }
-
-  static Number to_number(const cost::Rate& rate) { return {rate.id, rate.item, rate.spread, rate.unit, rate.tier, rate.source, 0, {}}; }
-
-  std::size_t add(Number number) {
-    if (number.unit.same_kind(Unit()) && number.unit.factor() != 1) {  // per cent: shares are kept as shares
-      const double f = number.unit.factor();
-      number.spread.low *= f, number.spread.typical *= f, number.spread.high *= f;
-      number.unit = Unit();
-    }
-    shot_index_[number.id] = shot_.numbers.size();
-    shot_.numbers.push_back(std::move(number));
-    return shot_.numbers.size() - 1;
-  }
-
-  // Nothing when the id is unknown; the finding is then in the document.
-  std::optional<std::size_t> find(TableReader& t, const std::string& key, const std::string& id) {
-    if (const auto it = shot_index_.find(id); it != shot_index_.end()) return it->second;
-    if (id.starts_with("measured.")) {
-      for (const Number& n : measured_.numbers)
-        if (n.id == id) return add(n);
-      static const std::vector<std::string> known{"measured.core_h", "measured.node_h", "measured.energy", "measured.acceptance"};
-      if (std::find(known.begin(), known.end(), id) != known.end()) {
-        missing_ = id;
-        return std::nullopt;
-      }
-      t.error(key, fmt::format("nothing measures '{}'", id), fmt::format("known: {}", fmt::join(known, ", ")));
-      return std::nullopt;
-    }
-    try {
-      const cost::Rate& rate = rates_.at(id, shot_.date, shot_.region);
-      rate_of_[id] = &rate;
-      return add(to_number(rate));
-    } catch (const Error& e) {
-      std::vector<std::string> ids;
-      for (const auto& [known, index] : shot_index_) ids.push_back(known);
-      const std::string near = nearest(id, ids);
-      t.error(key, e.what(), near.empty() ? e.hint() : fmt::format("did you mean '{}'?", near));
-      return std::nullopt;
-    }
+  void override_with_options() {
+    if (!options_.currency.empty() && !cost::is_currency(options_.currency))
+      throw Error(Exit::usage, fmt::format("unknown currency '{}'", plain(options_.currency, 80)), "cost.currency", "three capital letters of ISO 4217");
+    if (!options_.date.empty() && !cost::is_date(options_.date))
+      throw Error(Exit::usage, fmt::format("'{}' is not a date", plain(options_.date, 80)), "cost.date", "write for example 2026-11-22");
+    if (!options_.currency.empty()) shot_.currency.code = options_.currency;
+    if (options_.year != 0) shot_.currency.year = options_.year;
+    if (!options_.date.empty()) shot_.date = options_.date;
+    if (!options_.region.empty()) shot_.region = options_.region;
   }
 
   // "6 h": the unit, and 6 in `value`.
   Unit amount(TableReader& t, const std::string& text, double& value) {
     const std::size_t space = text.find(' ');
-    char* end = nullptr;
-    value = std::strtod(text.c_str(), &end);
-    if (end != text.c_str() + space || !(value >= 0 && value <= 1e12)) {
+    const auto [end, failure] = std::from_chars(text.data(), text.data() + space, value);
+    if (failure != std::errc() || end != text.data() + space || !(value >= 0 && value <= 1e12)) {
       t.error("quantity", fmt::format("'{}' is no quantity", plain(text, 80)), "a number and a unit: \"6 h\"");
       value = 1;
       return {};
@@ -166,71 +137,43 @@ class ShotReader {
     }
   }
 
-  std::vector<std::size_t> find_all(TableReader& t, const std::string& key) {
-    std::vector<std::size_t> found;
-    if (!t.has(key)) return found;
-    for (const std::string& id : t.texts(key, {}))
-      if (const auto j = find(t, key, id)) found.push_back(*j);
-    return found;
-  }
-
-  std::vector<std::size_t> find_divisors(TableReader& t) {
-    std::vector<std::size_t> found = find_all(t, "over");
-    for (std::size_t j : found) {
-      Number& n = shot_.numbers[j];
-      if (n.spread.low < 1) t.error("over", fmt::format("'{}' may be {}: what is divided by is a count, at least 1", n.id, n.spread.low));
-      n.floor = 1;
-    }
-    return found;
-  }
-
-  std::optional<std::size_t> share(TableReader& t, const std::string& key, const std::string& id) {
-    const auto j = find(t, key, id);
-    if (j && !shot_.numbers[*j].unit.same_kind(Unit())) {
-      t.error(key, fmt::format("'{}' is in {}, a share is needed", id, shot_.numbers[*j].unit.text()));
-      return std::nullopt;
-    }
-    return j;
-  }
-
   // `wanted`: what the line must come to, "" for money.
   Line line(TableReader& t, bool generated, const std::string& wanted) {
     Line l;
     t.require("rate", "id of a card's row or of a [[number]]");
     const std::string id = t.text("rate");
-    const auto rate = id.empty() ? std::nullopt : find(t, "rate", id);
-    const auto row = rate_of_.find(id);
-    const cost::Rate* card = row == rate_of_.end() ? nullptr : row->second;
-    l.item = t.text("item", card ? card->item : rate ? shot_.numbers[*rate].item : id);
-    l.account = t.text("account", card ? card->account : "");
+    if (!id.empty())
+      if (const auto rate = numbers_.find(t, "rate", id)) l.times.push_back(*rate);
+    const bool found = !l.times.empty();
+    const cost::Rate* row = numbers_.row_of(id);
+    l.item = t.text("item", row ? row->item : found ? shot_.numbers[l.times.front()].item : id);
+    l.account = t.text("account", row ? row->account : "");
+    if (t.has("account") && !is_account(l.account)) t.error("account", fmt::format("'{}' is no account", plain(l.account, 80)), "3 to 6 digits, such as \"3300\"");
     l.effect = std::map<std::string, cost::Effect>{{"displaced", cost::Effect::displaced}, {"left", cost::Effect::left}, {"added", cost::Effect::added}}
         [t.choice("effect", generated ? "added" : "displaced", {"displaced", "left", "added"})];
     l.generation = t.flag("generation", false);
-    const std::string fringe = t.text("fringe", card ? card->fringe : "");
-    if (!fringe.empty() && fringe != "none") l.fringe = share(t, "fringe", fringe);
-    Unit unit;
-    int year = shot_.currency.year;
-    std::string currency;
-    if (rate) {
-      l.times.push_back(*rate);
-      unit = shot_.numbers[*rate].unit;
-      currency = unit.currency();
-      if (card) year = card->year;
-    }
+    const std::string fringe = t.text("fringe", row ? row->fringe : "");
+    if (!fringe.empty() && fringe != "none") l.fringe = numbers_.share(t, "fringe", fringe);
+    Unit unit = found ? shot_.numbers[l.times.front()].unit : Unit();
     double bare = 1;
     if (const std::string quantity = t.is_text("quantity") ? t.text("quantity") : ""; quantity.find(' ') != std::string::npos) {
       unit = unit * amount(t, quantity, bare);
     } else if (!quantity.empty()) {
-      if (const auto j = find(t, "quantity", quantity)) {
+      if (const auto j = numbers_.find(t, "quantity", quantity)) {
         l.times.push_back(*j);
         unit = unit * shot_.numbers[*j].unit;
       }
     } else if (t.has("quantity")) {
       bare = t.number("quantity", 1, 0, 1e12);
     }
-    for (std::size_t j : find_all(t, "times")) l.times.push_back(j), unit = unit * shot_.numbers[j].unit;
-    for (std::size_t j : find_divisors(t)) l.over.push_back(j), unit = unit / shot_.numbers[j].unit;
-    if (!rate || !missing_.empty()) return l;
+    for (std::size_t j : numbers_.find_all(t, "times")) l.times.push_back(j), unit = unit * shot_.numbers[j].unit;
+    for (std::size_t j : numbers_.find_divisors(t)) l.over.push_back(j), unit = unit / shot_.numbers[j].unit;
+    if (!found || !numbers_.missing.empty()) return l;
+    // Money in it is of the year of whatever gives it.
+    const std::string currency = unit.currency();
+    int year = own_year_;
+    for (std::size_t j : l.times)
+      if (const cost::Rate* priced = numbers_.row_of(shot_.numbers[j].id); priced && !shot_.numbers[j].unit.currency().empty()) year = priced->year;
     // A bare quantity is a number of whatever the rate is paid for; hours and kilowatt-hours are said.
     const Unit rest = unit / Unit::parse(wanted.empty() ? currency.empty() ? shot_.currency.code : currency : wanted);
     if (!rest.per_things())
@@ -239,7 +182,8 @@ class ShotReader {
     l.factor = bare * rest.factor();
     if (wanted.empty() && !currency.empty()) {
       try {
-        l.factor *= rates_.prices.factor({currency, year}, shot_.currency);
+        l.exchange = rates_.prices.factor({currency, year}, shot_.currency);
+        l.factor *= l.exchange;
       } catch (const Error& e) {
         t.error("rate", e.what(), e.hint());
       }
@@ -269,13 +213,13 @@ class ShotReader {
     const auto whole = by_name(t, "part_of");
     if (!whole) return;
     part.alternative = *whole;
-    part.times = find_all(t, "times");
-    part.over = find_divisors(t);
+    part.times = numbers_.find_all(t, "times");
+    part.over = numbers_.find_divisors(t);
     if (t.has("days")) {
       TableReader days = t.table("days");
       const auto one = [&](const std::string& key) {
         days.require(key);
-        const auto j = find(days, key, days.text(key));
+        const auto j = numbers_.find(days, key, days.text(key));
         return j.value_or(0);
       };
       part.days = cost::PartOf::Days{one("setups"), one("replaced"), one("per_day")};
@@ -291,7 +235,7 @@ class ShotReader {
         if (measured_.gives)
           gives = *measured_.gives;
         else
-          missing_ = "a rendered take";
+          numbers_.missing = "a rendered take";
       }
     } else if (t.has("gives")) {
       TableReader g = t.table("gives");
@@ -307,6 +251,19 @@ class ShotReader {
     a.generated_s = gives.duration_s;
   }
 
+  // What the kind of an alternative has no use for would otherwise be passed over in silence.
+  static void refuse_strangers(TableReader& t, bool generated, bool is_part) {
+    const auto refuse = [&](std::initializer_list<const char*> keys, const char* why, const char* note) {
+      for (const char* key : keys)
+        if (t.has(key)) t.error(key, fmt::format("'{}' {}", t.name(key), why), note);
+    };
+    if (generated)
+      refuse({"line", "part_of"}, "belongs to what is not generated", "a generated one has setup, attempt and post");
+    else
+      refuse({"setup", "attempt", "post", "acceptance", "cap", "fallback"}, "belongs to what is generated", "kind = \"generated\", or [[alternative.line]]");
+    if (!is_part) refuse({"times", "over", "days"}, "belongs to a part of another alternative", "name that one: part_of");
+  }
+
   Alternative alternative(TableReader& t, std::size_t index) {
     Alternative a;
     a.name = names_[index];
@@ -317,23 +274,30 @@ class ShotReader {
     a.kind = std::map<std::string, Kind>{{"shoot", Kind::shoot}, {"licence", Kind::licence}, {"vfx", Kind::vfx}, {"generated", Kind::generated}}
         [t.choice("kind", "shoot", {"shoot", "licence", "vfx", "generated"})];
     const bool generated = a.kind == Kind::generated;
+    if (t.has("kind")) refuse_strangers(t, generated, t.has("part_of"));
     unmet(t, a);
     for (const std::string& id : t.has("surcharges") ? t.texts("surcharges", {}) : std::vector<std::string>{})
       surcharge(t, "surcharges", id, 1, a);
     if (t.has("credit")) surcharge(t, "credit", t.text("credit"), -1, a);
     if (t.has("part_of")) part(t, a);
+    const std::string before = std::exchange(numbers_.missing, "");
     a.energy = lines(t, "energy", generated, "kWh");
     a.carbon = lines(t, "carbon", generated, "kgCO2e");
+    energy_missing_.push_back(numbers_.missing);
     if (t.has("energy_of")) {
       const auto other = by_name(t, "energy_of");
       if (other && *other >= index) t.error("energy_of", fmt::format("'{}' comes later", names_[*other]), "name an alternative above this one");
-      if (other && *other < index) a.energy = read_[*other].energy, a.carbon = read_[*other].carbon;
+      if (other && *other < index) a.energy = read_[*other].energy, a.carbon = read_[*other].carbon, energy_missing_.back() = energy_missing_[*other];
     }
+    numbers_.missing = before.empty() ? energy_missing_.back() : before;
     if (!generated) {
       a.setup = lines(t, "line", false, "");
-      if (a.setup.empty() && !a.part_of && missing_.empty()) t.error("line", "no [[alternative.line]] and no part_of", "say what it costs");
+      if (a.setup.empty() && !t.has("part_of") && numbers_.missing.empty()) t.error("line", "no [[alternative.line]] and no part_of", "say what it costs");
     } else {
-      if (index >= first_shared_) a.setup = setup_, a.attempt = attempt_, a.post = post_;
+      if (index >= first_shared_) {
+        a.setup = setup_, a.attempt = attempt_, a.post = post_;
+        if (numbers_.missing.empty()) numbers_.missing = shared_missing_;
+      }
       append(a.setup, lines(t, "setup", true, ""));
       append(a.attempt, lines(t, "attempt", true, ""));
       append(a.post, lines(t, "post", true, ""));
@@ -342,25 +306,31 @@ class ShotReader {
       a.cap = t.integer("cap", cap_, 1, 1'000'000);
       a.fallback = by_name(t, "fallback", fallback_);
       acceptance(t, a);
-      if (a.attempt.empty() && missing_.empty()) t.error("attempt", "no [[alternative.attempt]]", "say what one take costs");
+      if (a.attempt.empty() && numbers_.missing.empty()) t.error("attempt", "no [[alternative.attempt]]", "say what one take costs");
     }
     return a;
   }
 
   void surcharge(TableReader& t, const std::string& key, const std::string& id, double sign, Alternative& a) {
-    const auto j = share(t, key, id);
+    const auto j = numbers_.share(t, key, id);
     if (!j) return;
-    const auto row = rate_of_.find(id);
-    a.surcharges.push_back({row == rate_of_.end() ? "" : row->second->account, shot_.numbers[*j].item, *j, sign});
+    const cost::Rate* row = numbers_.row_of(id);
+    a.surcharges.push_back({row ? row->account : "", shot_.numbers[*j].item, *j, sign});
   }
 
   void acceptance(TableReader& t, Alternative& a) {
     const std::vector<std::string> ids = t.texts("acceptance", acceptance_);
-    const std::string before = missing_;
+    const std::string before = numbers_.missing;
     for (const std::string& id : ids)
-      if (const auto j = share(t, "acceptance", id)) {
+      if (const auto j = numbers_.share(t, "acceptance", id)) {
         a.acceptance = *j;
-        missing_ = before;  // an earlier one may be missing
+        numbers_.missing = before;  // an earlier one may be missing
+        const Number& n = shot_.numbers[*j];
+        try {
+          if (!n.beta) cost::beta_from_quantiles(n.spread.low, n.spread.high);
+        } catch (const Error& e) {
+          t.error("acceptance", fmt::format("'{}' is no uncertain probability: {}", id, e.what()), "low above 0, high above low and below 1");
+        }
         return;
       }
   }
@@ -405,24 +375,26 @@ class ShotReader {
   std::vector<Line> setup_, attempt_, post_;                            // what all of them have
   std::vector<std::string> acceptance_;
   std::int64_t cap_ = 1;
-  std::string fallback_;
+  std::string fallback_, shared_missing_;
+  int own_year_ = 0;  // price year of the file's own numbers, whatever year is asked for
   const cost::RateBook& rates_;
   const Measured& measured_;
   const ShotOptions& options_;
   cost::Shot shot_;
   std::vector<std::string> names_;
   std::vector<Alternative> read_;
-  std::string missing_;  // what the alternative that is being read needs and no result tells
-  std::map<std::string, std::size_t> shot_index_;
-  std::map<std::string, const cost::Rate*> rate_of_;
+  ShotNumbers numbers_;
+  std::vector<std::string> energy_missing_;  // what is missing for the energy of each alternative so far
 };
 
 }  // namespace
 
 cost::Shot read_shot(const std::filesystem::path& file, const cost::RateBook& rates, const Measured& measured, const ShotOptions& options) {
   TomlDocument document(read_experiment_text(file), file.string());
-  cost::Shot shot = ShotReader(document, file, rates, measured, options).read();
+  ShotReader reader(document, file, rates, measured, options);
+  cost::Shot shot = reader.read();
   document.finish();
+  reader.finish_ways();
   return shot;
 }
 

@@ -14,7 +14,8 @@
 // | specification.fps          | above 0                  | 24          |                                                            |
 // | specification.size         | [width, height]          | required    | pixels                                                     |
 // | [[number]]                 | a row as in rate_file.hpp| -           | quantities of this shot: id, item, low typical high, unit,  |
-// |                            |                          |             | spread, tier, source, confidence                           |
+// |                            |                          |             | spread, tier, year, account, fringe, source, confidence;   |
+// |                            |                          |             | `year` is the file's, also when another one is asked for   |
 // | generate.ways              | path                     | none        | a file (ways = 1) of [[number]] and [[alternative]] that   |
 // |                            |                          |             | shots share, beside this one                               |
 // | generate.acceptance, .cap, .fallback | as of an alternative | with ways | for generated alternatives that do not say them          |
@@ -30,11 +31,11 @@
 // |   part_of                  | name                     | none        | of that alternative's cost ...                             |
 // |   times, over              | ids                      | []          | ... times these, divided by these                          |
 // |   days                     | { setups, replaced, per_day } ids | none | ... times the whole days saved                           |
-// |   acceptance               | ids, first known one     | generated   | probability that a take is usable                          |
+// |   acceptance               | ids, first known one     | generated   | probability that a take is usable: 0 < low < high < 1      |
 // |   cap                      | 1 ... 1e6                | generated   | takes before the fallback                                  |
 // |   fallback                 | name                     | generated   | what is done then                                          |
 // | [[alternative.line]]       |                          |             | shoot, licence, vfx: the budget; generated: setup, attempt, post |
-// |   item, account            | text                     | the rate's  |                                                            |
+// |   item, account            | text, 3 ... 6 digits     | the rate's  |                                                            |
 // |   rate                     | id                       | required    | row of a card, or a number of this shot                    |
 // |   quantity                 | number, "6 h" or id      | 1           | a bare number counts what the rate is paid for             |
 // |   times, over              | ids                      | []          | further factors and divisors (counts, never below 1)       |
@@ -67,8 +68,9 @@ struct ShotOptions {
   std::vector<std::string> without;  ///< names of alternatives that cannot be had
 };
 
-/// Throws DiagnosticError with all findings (unknown ids and names with the nearest known one, wrong units, cycles), or
-/// Error (Exit::input) when the file cannot be read.
+/// Throws DiagnosticError with all findings (unknown ids and names with the nearest known one, wrong units, cycles, keys
+/// of another kind of alternative), those in the file of ways only when the shot's own has none; Error (Exit::usage) for
+/// wrong options; Error (Exit::input) when a file cannot be read.
 cost::Shot read_shot(const std::filesystem::path& file, const cost::RateBook& rates, const Measured& measured = {},
                      const ShotOptions& options = {});
 

@@ -7,6 +7,8 @@
 #include <sstream>
 #include <tuple>
 
+#include "study/deep_key.hpp"
+
 namespace reel::study {
 namespace {
 
@@ -93,6 +95,7 @@ constexpr std::size_t max_findings = 20;
 TomlDocument::TomlDocument(std::string_view text, const std::string& file, const std::vector<std::string>& overrides)
     : file_(file) {
   sources_[file] = split_lines(text);
+  refuse_deep_keys(text, file);
   try {
     root_ = toml::parse(text, std::string_view(file));
   } catch (const toml::parse_error& error) {
@@ -102,6 +105,7 @@ TomlDocument::TomlDocument(std::string_view text, const std::string& file, const
   for (const std::string& override_text : overrides) {
     const std::string source = "--set";
     sources_[source] = {override_text};
+    refuse_deep_keys(override_text, source);
     const auto equals = override_text.find('=');
     toml::table table;
     try {
@@ -118,6 +122,14 @@ TomlDocument::TomlDocument(std::string_view text, const std::string& file, const
     }
     merge(root_, std::move(table));
   }
+}
+
+void TomlDocument::refuse_deep_keys(std::string_view text, const std::string& source) {
+  const auto line = static_cast<toml::source_index>(line_of_deep_key(text));
+  if (line == 0) return;
+  report({{line, 1}, {line, 1}, std::make_shared<const std::string>(source)},
+         fmt::format("a key of more than {} parts", max_key_parts), "no key of Reel has more than a few");
+  throw DiagnosticError(std::move(diagnostics_));
 }
 
 TableReader TomlDocument::root() { return TableReader(*this, "", &root_); }
@@ -180,7 +192,7 @@ void TomlDocument::finish() {
 
 TableReader::TableReader(TomlDocument& document, std::string path, const toml::table* table)
     : document_(document), path_(std::move(path)), table_(table) {
-  if (table != nullptr) document_.tables_[path_] = {table};
+  if (table != nullptr && document_.read_.insert(table).second) document_.tables_[path_].push_back(table);
 }
 
 const toml::node* TableReader::know(const std::string& key) {
@@ -357,12 +369,7 @@ std::vector<TableReader> TableReader::tables(const std::string& key) {
     return {};
   }
   std::vector<TableReader> readers;
-  std::vector<const toml::table*> elements;
-  for (const auto& element : *array) {
-    elements.push_back(element.as_table());
-    readers.push_back(TableReader(document_, name(key), elements.back()));
-  }
-  document_.tables_[name(key)] = std::move(elements);
+  for (const auto& element : *array) readers.push_back(TableReader(document_, name(key), element.as_table()));
   return readers;
 }
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <limits>
 #include <map>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -18,7 +19,7 @@ class TableReader;
 /// One TOML file plus overrides such as "sampler.steps=30" (a bare word after '=' is taken as a string).
 class TomlDocument {
  public:
-  /// Parses; syntax errors throw DiagnosticError at once.
+  /// Parses; syntax errors, and keys of more than 16 parts ("a.a.a. ..."), throw DiagnosticError at once.
   TomlDocument(std::string_view text, const std::string& file, const std::vector<std::string>& overrides = {});
 
   /// The top table. Ask for every known key, then call `finish`.
@@ -31,6 +32,7 @@ class TomlDocument {
   friend class TableReader;
   void report(const toml::source_region& region, std::string message, std::string note);
   void report_unknown(const std::string& path, const toml::table& table);
+  void refuse_deep_keys(std::string_view text, const std::string& source);
 
   std::string file_;
   std::map<std::string, std::vector<std::string>> sources_;  // source path -> lines
@@ -39,6 +41,7 @@ class TomlDocument {
   std::size_t num_more_ = 0;  // findings beyond those kept
   std::map<std::string, std::vector<std::string>> known_;  // table path -> keys, in the order of asking
   std::map<std::string, std::vector<const toml::table*>> tables_;  // tables that were read; elements share their path
+  std::set<const toml::table*> read_;                              // the same, each once
 };
 
 /// One table of a document. Each getter makes its key known, checks type and range, and gives `fallback` when the key

@@ -136,4 +136,14 @@ metrics::Findings against_truth(const metrics::FilmReport& film, const worlds::C
   return findings;
 }
 
+Judged judge(const Film& film, const worlds::Clip& truth, std::int64_t num_given) {
+  metrics::MeasureOptions options;
+  look_for(truth, options);
+  FilmFrames frames(film);
+  Judged judged;
+  judged.film = metrics::measure(frames, options);
+  judged.paired = against_truth(judged.film, truth, num_given);
+  return judged;
+}
+
 }  // namespace reel::study

@@ -21,4 +21,11 @@ void look_for(const worlds::Clip& truth, metrics::MeasureOptions& options);
 /// A jumper is judged until the landing. Nothing for a scene without objects.
 metrics::Findings against_truth(const metrics::FilmReport& film, const worlds::Clip& truth, std::int64_t num_given);
 
+/// A film measured as one of this world, and against it.
+struct Judged {
+  metrics::FilmReport film;
+  metrics::Findings paired;
+};
+Judged judge(const Film& film, const worlds::Clip& truth, std::int64_t num_given);
+
 }  // namespace reel::study

@@ -133,6 +133,8 @@ case("experiment of garbage", 2, "e.toml:", text=bytes((i * 7919 + i // 251) % 2
 case("experiment of one long line", 2, "e.toml:1:", text=b"a" * (1 << 20))
 case("experiment with NUL", 2, "e.toml:2:", text=b"reel = 1\nshot.prompt = \"a\0b\"\n")
 case("experiment deep", 2, "e.toml", text="reel = 1\na = " + "[" * 100_000)
+case("experiment of one endless key", 2, "e.toml:2:", "more than 16 parts", text="reel = 1\n" + "a." * 2_000_000 + "a = 1\n")
+case("set of one endless key", 2, "--set", "more than 16 parts", args=(*RUN, "--set", "a." * 60_000 + "a=1"))
 case("experiment of 17 MB", 3, "e.toml", text=b"#" * (17 << 20))
 case("prompt not UTF-8", 2, "e.toml:2:", text=toml().encode().replace(b"ball", b"b\xff\xfe"), ranks=BOTH)
 case("prompt with an escape", 2, "shot.prompt", "0x1b", changes={"shot__prompt": '"\\u001b[31m"'})
@@ -308,6 +310,88 @@ case("results folder read-only", 7, "out", user=NOBODY, damage=lambda f: ((f / "
 case("results beyond the file limit", 7, "needed", "free", "bytes", file_limit=16384,
      env={"OMPI_MCA_ess_singleton_isolated": "1"})  # its helper process would meet the limit first
 case("stdout full", 7, "standard output", args=("info", "model"), stdout=open("/dev/full", "wb"))
+
+# ---- cases: reel cost
+
+SHOT = """shot = 1
+name = "mine"
+title = "Mine"
+date = 2026-11-22
+[specification]
+duration = "5 s"
+size = [64, 64]
+[[alternative]]
+name = "day"
+title = "A day"
+kind = "shoot"
+  [[alternative.line]]
+  rate = "crew.dp.day"
+"""
+CARD = """rates = 1
+name = "Mine"
+[[rate]]
+id = "my.fee"
+item = "Fee"
+value = 3
+unit = "USD/dya"
+year = 2026
+source = "none"
+confidence = "U"
+read = 2026-11-22
+"""
+
+
+def written(**files):
+    """Damage: files beside the experiment; `mine__toml=text` becomes mine.toml."""
+    def damage(folder):
+        for name, text in files.items():
+            (folder / name.replace("__", ".")).write_bytes(text if isinstance(text, bytes) else text.encode())
+    return damage
+
+
+def folder_of_cards(text):
+    def damage(folder):
+        (folder / "cards").mkdir()
+        (folder / "cards" / "mine.toml").write_text(text)
+    return damage
+
+
+CROWD = ("cost", "--shot", "crowd", "--draws", "1024")
+case("cost: good", 0, "headline", "cheapest that meets the specification", args=CROWD, silent=False)
+case("cost: of what", 2, "which shot is priced?", "--shot", args=("cost",), ranks=BOTH, every_rank=False)
+case("cost: experiment without a table", 2, "which shot is priced?", args=("cost", "e.toml"))
+case("cost: unknown shot", 3, "no shot 'establishing_hose'", "did you mean 'establishing_house'?",
+     args=("cost", "--shot", "establishing_hose"), ranks=BOTH, every_rank=False)
+case("cost: shot file missing", 3, "none.toml", args=("cost", "--shot", "none.toml"))
+case("cost: shot is a folder", 3, "model.toml", args=("cost", "--shot", "model.toml"), damage=lambda f: (f / "model.toml").mkdir())
+case("cost: shot of garbage", 2, "mine.toml:", args=("cost", "--shot", "mine.toml"),
+     damage=written(mine__toml=bytes((i * 7919 + i // 251) % 256 for i in range(1 << 16))))
+case("cost: shot of one endless key", 2, "mine.toml:15:", "more than 16 parts", args=("cost", "--shot", "mine.toml"),
+     damage=written(mine__toml=SHOT + "\n" + "a." * 2_000_000 + "a = 1\n"))
+case("cost: two mistakes in a shot", 2, "mine.toml:14:", "did you mean 'crew.dp.day'?", "unknown key 'titel'", findings=2,
+     args=("cost", "--shot", "mine.toml"), damage=written(mine__toml="titel = 1\n" + SHOT.replace("dp.day", "dp.dya")))
+case("cost: no cards there", 3, "no such rate card", "none", args=(*CROWD, "--cards", "none"))
+case("cost: folder without cards", 3, "no rate card in this folder", "model", args=(*CROWD, "--cards", "model"))
+case("cost: card with an error", 2, "cards/mine.toml:7:", "did you mean 'day'?", args=(*CROWD, "--cards", "cards"),
+     damage=folder_of_cards(CARD))
+case("cost: card of one endless key", 2, "cards/mine.toml:3:", "more than 16 parts", args=(*CROWD, "--cards", "cards"),
+     damage=folder_of_cards("rates = 1\nname = \"x\"\n" + "a." * 2_000_000 + "a = 1\n"))
+case("cost: a rate twice", 2, "crew.dp.day", "is valid twice", "cards/mine.toml", args=(*CROWD, "--cards", "cards"),
+     damage=folder_of_cards(CARD.replace("my.fee", "crew.dp.day").replace("dya", "day").replace("year", 'region = "US"\nyear')))
+case("cost: result missing", 3, "none.h5", args=(*CROWD, "none.h5"))
+case("cost: result is no result", 3, "odd.h5", args=(*CROWD, "odd.h5"), damage=written(odd__h5=b"\x89HDF\r\n\x1a\n" + bytes(100)))
+case("cost: result is a folder", 3, "model", args=(*CROWD, "model"))
+case("cost: two experiments", 2, "stands alone", "e.toml", args=("cost", "e.toml", "e.toml"))
+case("cost: draws out of range", 2, "--draws", args=("cost", "--shot", "crowd", "--draws", "1000"), place=False)
+case("cost: year out of range", 2, "--year", args=(*CROWD, "--year", "1900"), place=False)
+case("cost: no date", 2, "'22.11.2026' is not a date", args=(*CROWD, "--date", "22.11.2026"))
+case("cost: no currency", 2, "unknown currency 'XYZ'", args=(*CROWD, "--currency", "XYZ"))
+case("cost: unknown alternative", 2, "no alternative 'day_off'", "it has: day, shared", args=(*CROWD, "--without", "day_off"))
+case("cost: nothing to compare with", 3, "no conventional alternative", args=(*CROWD, "--without", "day,shared,tiled"))
+case("cost: unknown key", 2, "e.toml: cost.tkaes", "did you mean 'takes'?", args=("cost", "e.toml"),
+     changes={"cost__shot": '"crowd"', "cost__tkaes": "3"})
+case("cost: side file under a file", 7, "e.toml/x.h5", args=(*CROWD, "--out", "e.toml/x.h5"))
+case("cost: top sheet under a file", 7, "e.toml/x.csv", args=(*CROWD, "--topsheet", "e.toml/x.csv"))
 
 # ---- cases: reel forward
 

@@ -68,6 +68,45 @@ def check_benchmark(reel, mpirun, source):
     print(f"generations: {digests[1]} on 1, 2 and 3 ranks")
 
 
+SIDE_FILE = """
+import h5py, sys
+f = h5py.File(sys.argv[1])
+def units(name, item):
+    if isinstance(item, h5py.Dataset):
+        assert item.attrs["long_name"], name
+        assert item.dtype.kind == "O" or item.attrs["units"], name
+f.visititems(units)
+t = {k.split("_", 1)[1]: v[:] for k, v in f["result"].items() if k.startswith(sys.argv[2] + "_")}
+assert len({len(column) for column in t.values()}) == 1, "columns of one table differ in length"
+print(len(next(iter(t.values()))), *t)
+"""
+
+
+def check_cost(reel, mpirun, source):
+    """A priced experiment on few takes: prices do not depend on ranks or threads, and nothing is rendered to price again."""
+    prices = {}
+    with tempfile.TemporaryDirectory() as out:
+        for ranks, threads in ((1, 1), (1, 2), (2, 1)):
+            text = command([mpirun, "--oversubscribe", "--bind-to", "none", "-n", ranks, reel, "run",
+                            source / "experiments/hundred_dollar_house.toml", "--set", "cost.takes=2", "--set", "cost.draws=20000",
+                            "--set", "sampler.steps=4", "--threads", threads, "--out", out, "--json", "-q"])
+            answer = json.loads(text)
+            assert answer["acceptance"]["takes"] == 2, answer["acceptance"]
+            # Times of takes differ from run to run, and with them what was measured here alone.
+            kept = [a for a in answer["alternatives"] if a["name"] != "measured"]
+            assert len(kept) == len(answer["alternatives"]) - 1
+            prices[ranks, threads] = json.dumps([kept, answer["sobol"][:3], answer["value_of_labels"]])
+        assert len(set(prices.values())) == 1, "prices depend on the layout"
+        results = sorted(Path(out).glob("*-r0.h5"))
+        assert len(results) == 6, results
+        again = json.loads(command([reel, "cost", *results, "--json"]))
+        assert again["currency"] == "USD" and len(again["takes"]) == 2, "layouts of one take are one take"
+        for side, table, wanted in ((next(Path(out).glob("*.measure.h5")), "metric", "value"), (next(Path(out).glob("*.cost.h5")), "alternative", "p50")):
+            rows, *columns = command(["/usr/bin/python3", "-c", SIDE_FILE, side, table]).split()
+            assert int(rows) > 5 and wanted in columns, (rows, columns)
+    print("hundred_dollar_house: one price on 1 and 2 ranks and threads")
+
+
 def check_readme(reel, source):
     readme = (source / "README.md").read_text()
     helps = command([reel, "--help"])
@@ -88,6 +127,7 @@ def main():
     reel, mpirun, source = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
     check_readme(reel, source)
     check_experiments(reel, mpirun, source)
+    check_cost(reel, mpirun, source)
     check_benchmark(reel, mpirun, source)
     print("good")
 
