@@ -34,7 +34,7 @@ std::vector<fs::path> results_of(const study::Experiment& experiment, std::int64
 
 void price(const Options& o) {
   if (launch_rank() != 0) return;
-  if (o.threads > 0) set_num_threads(o.threads);
+  set_num_threads(o.threads > 0 ? o.threads : num_cores());
   study::PriceTask task;
   std::vector<fs::path> results;
   for (const std::string& file : o.files) {

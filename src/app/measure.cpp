@@ -105,7 +105,7 @@ void measure_all(const Options& o) {
 void calibrate(const Options& o) {
   if (launch_rank() != 0) return;
   if (o.out.empty()) throw Error(Exit::usage, "where should the tables go?", "reel measure --calibrate", "give a folder: --out datasets/calibration");
-  if (o.threads > 0) set_num_threads(o.threads);
+  set_num_threads(o.threads > 0 ? o.threads : num_cores());
   study::CalibrationPlan plan;
   plan.num_seeds = o.seeds;
   for (const std::int64_t size : o.sizes)

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 
+#include "core/parallel.hpp"
 #include "study/experiment_tables.hpp"
 #include "study/rate_file.hpp"
 
@@ -263,9 +264,11 @@ Priced price(const PriceTask& task, const std::vector<fs::path>& results) {
   std::vector<double> x = typical, y(outputs);
   x.resize(inputs.size(), 0.5);
   cost::evaluator(shot)(1, x, y);
+  std::vector<cost::Summary> summaries(outputs);
+  parallel_for(static_cast<int64_t>(outputs), [&](int64_t i) { summaries[static_cast<std::size_t>(i)] = cost::summarise(draws.values[static_cast<std::size_t>(i)]); });
   std::optional<std::size_t> comparator;
   for (std::size_t k = 0; k < shot.alternatives.size(); ++k) {
-    const auto of = [&](cost::Output o) { return cost::summarise(draws.values[k * cost::num_outputs + o]); };
+    const auto of = [&](cost::Output o) { return summaries[k * cost::num_outputs + o]; };
     PricedAlternative p;
     p.index = k;
     p.realised = of(cost::realised);
@@ -292,8 +295,10 @@ Priced price(const PriceTask& task, const std::vector<fs::path>& results) {
   if (!comparator)
     throw Error(Exit::input, "no conventional alternative meets the specification", shot.name, "a comparison needs at least one that does not generate");
   priced.comparator = *comparator;
-  for (PricedAlternative& p : priced.alternatives)
+  parallel_for(static_cast<int64_t>(priced.alternatives.size()), [&](int64_t k) {
+    PricedAlternative& p = priced.alternatives[static_cast<std::size_t>(k)];
     if (generated(shot.alternatives[p.index])) against(p, shot, *comparator, draws);
+  });
   if (priced.headline) {
     const cost::Evaluate comparison = with_comparison(shot, *priced.headline, *comparator, priced.alternatives[*comparator].expected.mean);
     priced.sobol = cost::sobol(inputs, comparison, outputs + 2, outputs + 1, task.sobol_log2, task.seed);
