@@ -9,7 +9,6 @@
 #include "app/verbs.hpp"
 #include "core/parallel.hpp"
 #include "study/benchmark.hpp"
-#include "study/pricing.hpp"
 #include "study/run.hpp"
 
 namespace reel::app {
@@ -159,20 +158,17 @@ void add_run(CLI::App& root) {
     world.together([&] { price = study::price_task(experiment); });
     const bool prices = experiment.cost_json != "{}";
     std::vector<std::filesystem::path> results;
+    study::RunSummary summary;  // of the last take
     for (std::int64_t take = 0; take < price.num_takes; ++take) {
       study::Experiment attempt = experiment;
       attempt.shot.seed += static_cast<std::uint64_t>(take);
       Progress progress(speaks && !global().quiet && take == 0);
       if (speaks && !global().quiet && price.num_takes > 1) std::fprintf(stderr, "take %lld of %lld\n", static_cast<long long>(take + 1), static_cast<long long>(price.num_takes));
-      const study::RunSummary summary =
-          study::run_experiment(attempt, world, global().command_line, [&](const study::Phase& p, bool ended) { progress(p, ended); });
+      summary = study::run_experiment(attempt, world, global().command_line, [&](const study::Phase& p, bool ended) { progress(p, ended); });
       results.push_back(summary.result);
-      if (!speaks || (prices && take + 1 < price.num_takes)) continue;
-      if (global().json && !prices)
-        print_json(summary, world.size());
-      else if (!global().json)
-        print_summary(summary, world.size());
     }
+    if (speaks && !global().json) print_summary(summary, world.size());
+    if (speaks && global().json && !prices) print_json(summary, world.size());
     if (prices) world.together([&] {
       if (speaks) print_priced(study::price(price, results), results.front(), "");
     });

@@ -149,6 +149,11 @@ double pairwise_sum(std::span<const double> x) noexcept {
   return pairwise_sum(x.first(half)) + pairwise_sum(x.subspan(half));
 }
 
+double mean(std::span<const double> x) {
+  REEL_CHECK(!x.empty(), "mean of nothing");
+  return pairwise_sum(x) / static_cast<double>(x.size());
+}
+
 double percentile(std::vector<double> values, double q) {
   REEL_CHECK(!values.empty() && q >= 0 && q <= 1, "percentile {} of {} values", q, values.size());
   const double at = q * static_cast<double>(values.size() - 1);
@@ -163,18 +168,17 @@ Summary summarise(const std::vector<double>& values) {
   constexpr std::size_t num_batches = 32;
   const std::size_t n = values.size();
   REEL_CHECK(n > 0, "nothing to summarise");
-  const auto mean_of = [](std::span<const double> x) { return pairwise_sum(x) / static_cast<double>(x.size()); };
-  const auto sd_of = [&](std::span<const double> x) {
+  const auto sd_of = [](std::span<const double> x) {
     if (x.size() < 2) return 0.0;
-    const double mean = mean_of(x);
+    const double centre = mean(x);
     std::vector<double> squares;
     squares.reserve(x.size());
-    for (double v : x) squares.push_back((v - mean) * (v - mean));
+    for (double v : x) squares.push_back((v - centre) * (v - centre));
     return std::sqrt(pairwise_sum(squares) / static_cast<double>(x.size() - 1));
   };
   Summary s;
   s.num = static_cast<std::int64_t>(n);
-  s.mean = mean_of(values);
+  s.mean = mean(values);
   s.sd = sd_of(values);
   REEL_CHECK(std::isfinite(s.sd), "NaN, Inf or too large values among {}", n);
   s.p10 = percentile(values, 0.1);
@@ -188,7 +192,7 @@ Summary summarise(const std::vector<double>& values) {
   for (std::size_t b = 0; b < num_batches; ++b) {
     const std::size_t begin = n * b / num_batches, end = n * (b + 1) / num_batches;
     const std::span batch = std::span(values).subspan(begin, end - begin);
-    means[b] = mean_of(batch);
+    means[b] = mean(batch);
     medians[b] = percentile({batch.begin(), batch.end()}, 0.5);
   }
   const double root = std::sqrt(static_cast<double>(num_batches));

@@ -117,6 +117,8 @@ void evaluate_finite(const Evaluate& evaluate, std::size_t n, std::span<const do
 
 /// Sum of runs of 1,024 in order; the sums of runs are added pairwise.
 double pairwise_sum(std::span<const double> x) noexcept;
+/// pairwise_sum over the number of values. REEL_CHECK: not empty.
+double mean(std::span<const double> x);
 /// Percentile at q in [0, 1], linear between order statistics (type 7 of Hyndman and Fan). REEL_CHECK: not empty.
 double percentile(std::vector<double> values, double q);
 

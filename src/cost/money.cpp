@@ -1,5 +1,6 @@
 #include "cost/money.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 
@@ -94,11 +95,17 @@ Money Money::to_cents() const {
   return from_micros(cents * cent, currency_);
 }
 
-std::string Money::text() const {
+std::string Money::digits() const {
   const std::int64_t cents = to_cents().micros_ / 10'000;
-  std::string digits = std::to_string(std::abs(cents / 100));
-  for (std::size_t at = digits.size(); at > 3; at -= 3) digits.insert(at - 3, 1, ',');
-  return fmt::format("{}{}.{:02} {}", cents < 0 ? "-" : "", digits, std::abs(cents % 100), currency_.code);
+  return fmt::format("{}{}.{:02}", cents < 0 ? "-" : "", std::abs(cents / 100), std::abs(cents % 100));
+}
+
+std::string Money::text() const { return fmt::format("{} {}", grouped(digits()), currency_.code); }
+
+std::string grouped(std::string digits) {
+  const std::size_t begin = digits.starts_with('-') ? 1 : 0;
+  for (std::size_t at = std::min(digits.find('.'), digits.size()); at > begin + 3; at -= 3) digits.insert(at - 3, 1, ',');
+  return digits;
 }
 
 void Prices::set_exchange(const std::string& code, int year, double in_usd) {

@@ -35,6 +35,8 @@ class Money {
   friend Money operator*(const Money& a, double factor);
   /// Rounded half to even to a cent: lines of a budget are rounded before they are added.
   Money to_cents() const;
+  /// "2450.00": rounded to cents.
+  std::string digits() const;
   /// "2,450.00 USD": rounded to cents; the price year is told once per table, not in each line.
   std::string text() const;
 
@@ -42,6 +44,9 @@ class Money {
   std::int64_t micros_ = 0;
   Currency currency_;
 };
+
+/// "-12345.60" -> "-12,345.60"
+std::string grouped(std::string digits);
 
 /// Exchange rates and price levels, so that amounts of other currencies and years can be brought to one.
 class Prices {

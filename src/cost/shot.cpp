@@ -12,11 +12,8 @@ namespace {
 // One draw: value(j) is number j.
 template <class Values>
 double line_cost(const Line& line, const Values& value) {
-  double cost = line.factor;
-  for (std::size_t j : line.times) cost *= value(j);
-  for (std::size_t j : line.over) cost /= value(j);
-  if (line.fringe) cost *= 1 + value(*line.fringe);
-  return cost;
+  const double cost = product(line.factor, line.times, line.over, value);
+  return line.fringe ? cost * (1 + value(*line.fringe)) : cost;
 }
 
 template <class Values>
@@ -32,18 +29,6 @@ double with_surcharges(const std::vector<Surcharge>& surcharges, const Values& v
   double factor = 1;
   for (const Surcharge& s : surcharges) factor *= 1 + s.sign * value(s.share);
   return factor;
-}
-
-template <class Values>
-double scale_of(const PartOf& part, const Values& value) {
-  double scale = 1;
-  for (std::size_t j : part.times) scale *= value(j);
-  for (std::size_t j : part.over) scale /= value(j);
-  if (part.days) {
-    const double setups = std::max(1.0, value(part.days->setups));
-    scale *= days_saved(setups, std::min(value(part.days->replaced), setups), std::max(1.0, value(part.days->per_day)));
-  }
-  return scale;
 }
 
 template <class Values>
@@ -89,17 +74,16 @@ std::vector<Input> inputs_of(const Shot& shot) {
     }
   }
   for (const Alternative& a : shot.alternatives)
-    if (a.kind == Alternative::Kind::generated) inputs.push_back({"luck of " + a.name, Quantile::uniform(0, 1), 0, false});
+    if (a.generated()) inputs.push_back({"luck of " + a.name, Quantile::uniform(0, 1), 0, false});
   return inputs;
 }
 
 Evaluate evaluator(const Shot& shot) {
-  return [shot, order = order_of(shot)](std::size_t n, std::span<const double> x, std::span<double> y) {
+  std::vector<std::size_t> luck;  // input of each alternative, as inputs_of orders them
+  std::size_t next = shot.numbers.size();
+  for (const Alternative& a : shot.alternatives) luck.push_back(a.generated() ? next++ : 0);
+  return [shot, order = order_of(shot), luck = std::move(luck)](std::size_t n, std::span<const double> x, std::span<double> y) {
     REEL_CHECK(y.size() == n * shot.alternatives.size() * num_outputs);
-    std::vector<std::size_t> luck(shot.alternatives.size(), 0);
-    std::size_t next = shot.numbers.size();
-    for (std::size_t k = 0; k < shot.alternatives.size(); ++k)
-      if (shot.alternatives[k].kind == Alternative::Kind::generated) luck[k] = next++;
     for (std::size_t i = 0; i < n; ++i) {
       const auto value = [&](std::size_t j) { return x[j * n + i]; };
       const auto out = [&](std::size_t k, Output o) -> double& { return y[(k * num_outputs + o) * n + i]; };
@@ -107,7 +91,7 @@ Evaluate evaluator(const Shot& shot) {
         const Alternative& a = shot.alternatives[k];
         double all = 0, all_realised = 0, per_take = 0, making = 0, mean = 0;
         double kwh = sum(a.energy, value), kg = sum(a.carbon, value);
-        if (a.kind == Alternative::Kind::generated) {
+        if (a.generated()) {
           const double fallback = a.fallback ? out(*a.fallback, expected) : 0;
           const TakeCosts costs = costs_of(a, value, fallback);
           const double p = std::clamp(value(a.acceptance), 0.0, 1.0);
@@ -153,6 +137,13 @@ std::vector<double> typical_values(const Shot& shot) {
   std::vector<double> values;
   for (const Number& n : shot.numbers) values.push_back(n.spread.typical);
   return values;
+}
+
+std::vector<double> typical_outputs(const Shot& shot) {
+  std::vector<double> x = typical_values(shot), y(shot.alternatives.size() * num_outputs);
+  x.resize(x.size() + shot.alternatives.size(), 0.5);  // a luck for each that needs one, at least
+  evaluator(shot)(1, x, y);
+  return y;
 }
 
 }  // namespace reel::cost

@@ -8,8 +8,10 @@
 //
 // All money is in one currency and price year: `Shot::currency`. Factors of lines contain the conversion of units,
 // currency and year, so values of numbers stay in the units in which people gave them.
+#include <algorithm>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -73,6 +75,8 @@ struct Alternative {
   std::int64_t cap = 0;                   ///< takes before the fallback
   std::optional<std::size_t> fallback;    ///< alternative
   double generated_s = 0;                 ///< seconds of film that one take gives
+
+  bool generated() const noexcept { return kind == Kind::generated; }
 };
 
 /// What the shot must be, whoever makes it.
@@ -115,5 +119,26 @@ Evaluate evaluator(const Shot& shot);
 TakeCosts take_costs(const Shot& shot, std::size_t alternative, const std::vector<double>& values, double fallback);
 /// Each number at its typical value.
 std::vector<double> typical_values(const Shot& shot);
+/// What `evaluator` computes there, with middling luck.
+std::vector<double> typical_outputs(const Shot& shot);
+
+/// first * product(times) / product(over), one factor after the other; value(j) is number j.
+template <class Values>
+double product(double first, std::span<const std::size_t> times, std::span<const std::size_t> over, const Values& value) {
+  for (std::size_t j : times) first *= value(j);
+  for (std::size_t j : over) first /= value(j);
+  return first;
+}
+
+/// How much of a whole a part is.
+template <class Values>
+double scale_of(const PartOf& part, const Values& value) {
+  double scale = product(1, part.times, part.over, value);
+  if (part.days) {
+    const double setups = std::max(1.0, value(part.days->setups));
+    scale *= days_saved(setups, std::min(value(part.days->replaced), setups), std::max(1.0, value(part.days->per_day)));
+  }
+  return scale;
+}
 
 }  // namespace reel::cost

@@ -5,7 +5,7 @@
 #include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <numeric>
+#include <span>
 
 #include "core/parallel.hpp"
 #include "study/experiment_tables.hpp"
@@ -18,7 +18,9 @@ namespace fs = std::filesystem;
 using cost::Alternative;
 using std::int64_t;
 
-bool generated(const Alternative& a) { return a.kind == Alternative::Kind::generated; }
+auto at(const std::vector<double>& values) {
+  return [&values](std::size_t j) { return values[j]; };
+}
 
 // What the takes tell the shot file.
 Measured measured_of(const std::vector<Take>& takes, const Acceptance& acceptance) {
@@ -70,18 +72,6 @@ fs::path shot_path(const PriceTask& task) {
               near.empty() ? fmt::format("known: {}; or give a path to a .toml file", fmt::join(names, ", ")) : fmt::format("did you mean '{}'?", near));
 }
 
-// How much of a whole a part is, at typical values.
-double scale_of(const cost::PartOf& part, const std::vector<double>& typical) {
-  double scale = 1;
-  for (std::size_t j : part.times) scale *= typical[j];
-  for (std::size_t j : part.over) scale /= typical[j];
-  if (part.days) {
-    const double setups = std::max(1.0, typical[part.days->setups]);
-    scale *= cost::days_saved(setups, std::min(typical[part.days->replaced], setups), std::max(1.0, typical[part.days->per_day]));
-  }
-  return scale;
-}
-
 // Typical cost of an alternative's lines, and what of it uses a number nobody stands behind.
 struct Resting {
   double all = 0, unsourced = 0;
@@ -91,9 +81,7 @@ Resting resting(const cost::Shot& shot, const Alternative& a, const std::vector<
   const auto sourced = [&](const std::vector<std::size_t>& ids) { return std::all_of(ids.begin(), ids.end(), [&](std::size_t j) { return shot.numbers[j].source.sourced(); }); };
   const auto add = [&](const std::vector<cost::Line>& lines, double times) {
     for (const cost::Line& l : lines) {
-      double value = l.factor * times;
-      for (std::size_t j : l.times) value *= typical[j];
-      for (std::size_t j : l.over) value /= typical[j];
+      double value = cost::product(l.factor * times, l.times, l.over, at(typical));
       if (l.fringe) value *= 1 + typical[*l.fringe];
       sum.all += value;
       if (!sourced(l.times) || !sourced(l.over) || (l.fringe && !sourced({*l.fringe}))) sum.unsourced += value;
@@ -103,7 +91,7 @@ Resting resting(const cost::Shot& shot, const Alternative& a, const std::vector<
   add(a.attempt, takes);
   add(a.post, 1);
   if (a.part_of) {
-    const double scale = scale_of(*a.part_of, typical);
+    const double scale = scale_of(*a.part_of, at(typical));
     const Resting whole = resting(shot, shot.alternatives[a.part_of->alternative], typical, takes);
     const auto& days = a.part_of->days;
     const bool known = sourced(a.part_of->times) && sourced(a.part_of->over) && (!days || sourced({days->setups, days->replaced, days->per_day}));
@@ -123,20 +111,19 @@ double person_days(const cost::Shot& shot, const Alternative& a, const std::vect
   double days = 0;
   for (const cost::Line& l : a.setup) {
     if (!l.fringe || l.times.empty() || shot.numbers[l.times.front()].unit.power("day") != -1) continue;
-    double count = l.factor / l.exchange;  // of days: all but the first number, the wage of one
-    for (std::size_t i = 1; i < l.times.size(); ++i) count *= typical[l.times[i]];
-    for (std::size_t j : l.over) count /= typical[j];
-    days += count;
+    // Days: all but the first number, the wage of one.
+    days += cost::product(l.factor / l.exchange, std::span(l.times).subspan(1), l.over, at(typical));
   }
   if (a.part_of)  // of the whole day, as much as of its money
-    days += scale_of(*a.part_of, typical) * person_days(shot, shot.alternatives[a.part_of->alternative], typical);
+    days += scale_of(*a.part_of, at(typical)) * person_days(shot, shot.alternatives[a.part_of->alternative], typical);
   return days;
 }
 
 // The beta of an acceptance, counted or from its quantiles.
 cost::BetaShape beta_of(const cost::Number& n) { return n.beta ? *n.beta : cost::beta_from_quantiles(n.spread.low, n.spread.high); }
 
-void against(PricedAlternative& p, const cost::Shot& shot, std::size_t comparator, const cost::Draws& draws) {
+// `other`: mean cost of the comparator.
+void against(PricedAlternative& p, const cost::Shot& shot, std::size_t comparator, double other, const cost::Draws& draws) {
   const Alternative& a = shot.alternatives[p.index];
   const auto realised = [&](std::size_t k) -> const std::vector<double>& { return draws.values[k * cost::num_outputs + cost::realised]; };
   const std::vector<double>& mine = realised(p.index);
@@ -151,9 +138,8 @@ void against(PricedAlternative& p, const cost::Shot& shot, std::size_t comparato
     lost[i] = std::max(0.0, difference[i]);
   }
   p.difference = cost::summarise(difference);
-  p.regret = cost::summarise(lost).mean;
+  p.regret = cost::mean(lost);
   // Decision rules at the numbers' typical values, against the comparator's mean.
-  const double other = cost::summarise(draws.values[comparator * cost::num_outputs + cost::expected]).mean;
   const cost::TakeCosts costs = cost::take_costs(shot, p.index, cost::typical_values(shot), 0);
   p.break_even_acceptance = cost::break_even_acceptance(costs, other);
   p.break_even_takes = cost::break_even_takes(costs, other);
@@ -199,7 +185,7 @@ class CostAt {
       }
     };
     constexpr int64_t num_draws = 1 << 13;  // common to all p, so the curve is smooth
-    for (const std::vector<double>& v : cost::draw(inputs, at_all_p, p_.size(), num_draws, seed).values) cost_.push_back(cost::summarise(v).mean);
+    for (const std::vector<double>& v : cost::draw(inputs, at_all_p, p_.size(), num_draws, seed).values) cost_.push_back(cost::mean(v));
   }
 
   double operator()(double p) const {
@@ -232,9 +218,9 @@ void about_acceptance(Priced& priced, const PriceTask& task, const std::vector<c
     best[at] = std::min(mine[at], other);
     sequence[at] = mine[at] + static_cast<double>(task.sequence_shots - 1) * cost_at(p * task.continuity);
   }
-  priced.value_of_knowing_p = std::max(0.0, std::min(cost::summarise(mine).mean, other) - cost::summarise(best).mean);
+  priced.value_of_knowing_p = std::max(0.0, std::min(cost::mean(mine), other) - cost::mean(best));
   for (const int64_t n : {10, 30, 100}) priced.value_of_labels.emplace_back(n, cost::value_of_labels(beta.a, beta.b, cost_at, other, n));
-  if (task.sequence_shots > 0) priced.sequence = cost::summarise(sequence).mean;
+  if (task.sequence_shots > 0) priced.sequence = cost::mean(sequence);
 }
 
 }  // namespace
@@ -261,9 +247,7 @@ Priced price(const PriceTask& task, const std::vector<fs::path>& results) {
   const std::size_t outputs = shot.alternatives.size() * cost::num_outputs;
   const cost::Draws draws = cost::draw(inputs, cost::evaluator(shot), outputs, task.num_draws, task.seed);
   const std::vector<double> typical = cost::typical_values(shot);
-  std::vector<double> x = typical, y(outputs);
-  x.resize(inputs.size(), 0.5);
-  cost::evaluator(shot)(1, x, y);
+  const std::vector<double> y = cost::typical_outputs(shot);
   std::vector<cost::Summary> summaries(outputs);
   parallel_for(static_cast<int64_t>(outputs), [&](int64_t i) { summaries[static_cast<std::size_t>(i)] = cost::summarise(draws.values[static_cast<std::size_t>(i)]); });
   std::optional<std::size_t> comparator;
@@ -286,8 +270,8 @@ Priced price(const PriceTask& task, const std::vector<fs::path>& results) {
     p.person_days = person_days(shot, shot.alternatives[k], typical);
     p.unsourced_share = unsourced(shot, shot.alternatives[k], typical, y[k * cost::num_outputs + cost::takes]);
     const Alternative& a = shot.alternatives[k];
-    if (!generated(a) && a.unmet.empty() && (!comparator || p.expected.mean < priced.alternatives[*comparator].expected.mean)) comparator = k;
-    if (generated(a) && a.unmet.empty() && a.condition.empty() &&
+    if (!a.generated() && a.unmet.empty() && (!comparator || p.expected.mean < priced.alternatives[*comparator].expected.mean)) comparator = k;
+    if (a.generated() && a.unmet.empty() && a.condition.empty() &&
         (!priced.headline || p.expected.mean < priced.alternatives[*priced.headline].expected.mean))
       priced.headline = k;
     priced.alternatives.push_back(std::move(p));
@@ -297,7 +281,7 @@ Priced price(const PriceTask& task, const std::vector<fs::path>& results) {
   priced.comparator = *comparator;
   parallel_for(static_cast<int64_t>(priced.alternatives.size()), [&](int64_t k) {
     PricedAlternative& p = priced.alternatives[static_cast<std::size_t>(k)];
-    if (generated(shot.alternatives[p.index])) against(p, shot, *comparator, draws);
+    if (shot.alternatives[p.index].generated()) against(p, shot, *comparator, priced.alternatives[*comparator].expected.mean, draws);
   });
   if (priced.headline) {
     const cost::Evaluate comparison = with_comparison(shot, *priced.headline, *comparator, priced.alternatives[*comparator].expected.mean);

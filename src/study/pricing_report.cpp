@@ -17,21 +17,16 @@ namespace {
 using cost::Alternative;
 using nlohmann::ordered_json;
 
-bool generated(const Alternative& a) { return a.kind == Alternative::Kind::generated; }
-
 /// "12,345", "430", "8.40": what a person reads at a glance.
 std::string money(double units) {
   if (!std::isfinite(units)) return units > 0 ? "infinite" : "-";
-  const bool small = std::abs(units) < 100;
-  const std::string digits = fmt::format("{:.{}f}", std::abs(units), small ? 2 : 0);
-  const std::size_t point = std::min(digits.find('.'), digits.size());
-  std::string out = units < 0 && digits.find_first_not_of("0.") != std::string::npos ? "-" : "";
-  for (std::size_t i = 0; i < digits.size(); ++i) {
-    if (i > 0 && i < point && (point - i) % 3 == 0) out += ',';
-    out += digits[i];
-  }
-  return out;
+  const std::string digits = fmt::format("{:.{}f}", std::abs(units), std::abs(units) < 100 ? 2 : 0);
+  const bool minus = units < 0 && digits.find_first_not_of("0.") != std::string::npos;
+  return cost::grouped((minus ? "-" : "") + digits);
 }
+
+/// Whole ones of a number that is not negative: "9,203".
+std::string count(double n) { return std::isfinite(n) ? cost::grouped(fmt::format("{:.0f}", std::floor(n))) : "infinite"; }
 
 /// Indices of the numbers by their total-order index, largest first; the tier stands behind the numbers.
 std::vector<std::size_t> ranking(const Priced& p) {
@@ -74,14 +69,14 @@ void headline_text(const Priced& p, std::string& out) {
                      money(h.difference.p50), money(h.difference.p90), code, money(h.regret));
   std::string others;
   for (const PricedAlternative& a : p.alternatives)
-    if (!generated(s.alternatives[a.index]) && a.index != p.comparator)
+    if (!s.alternatives[a.index].generated() && a.index != p.comparator)
       others += fmt::format("{}{} {:.0f} %", others.empty() ? "" : ", ", s.alternatives[a.index].name, 100 * h.cheaper[a.index]);
   if (!others.empty()) out += fmt::format("            than the others: {}\n", others);
   if (p.claim)
     out += fmt::format("claim       {} {} or less: {:.2g} % of usable shots; an attempt costs {}\n", money(*p.claim), code, 100 * *h.within_claim, money(h.attempt.p50));
   out += "break-even  ";
   if (h.break_even_acceptance)
-    out += fmt::format("acceptance {:.2g}, {} takes", *h.break_even_acceptance, money(std::floor(h.break_even_takes)).substr(0, money(std::floor(h.break_even_takes)).find('.')));
+    out += fmt::format("acceptance {:.2g}, {} takes", *h.break_even_acceptance, count(h.break_even_takes));
   else
     out += "none: set-up and clean-up alone cost more";
   if (!h.stop)
@@ -97,7 +92,7 @@ void headline_text(const Priced& p, std::string& out) {
     out += "energy      not available\n";
   std::string days;
   for (const PricedAlternative& a : p.alternatives)
-    if (a.person_days > 0 && !generated(s.alternatives[a.index])) days += fmt::format("{}{} {:.1f}", days.empty() ? "" : ", ", s.alternatives[a.index].name, a.person_days);
+    if (a.person_days > 0 && !s.alternatives[a.index].generated()) days += fmt::format("{}{} {:.1f}", days.empty() ? "" : ", ", s.alternatives[a.index].name, a.person_days);
   if (!days.empty()) out += fmt::format("displaced   person-days of paid work, if it replaces: {}\n", days);
   const std::vector<std::size_t> order = ranking(p);
   for (std::size_t i = 0; i < std::min<std::size_t>(3, order.size()); ++i) {
@@ -122,7 +117,7 @@ std::string priced_text(const Priced& p) {
   for (const bool made : {false, true}) {
     for (const PricedAlternative& a : p.alternatives) {
       const Alternative& is = s.alternatives[a.index];
-      if (generated(is) != made) continue;
+      if (is.generated() != made) continue;
       out += fmt::format("{} {:<42.42} {:>9} {:>6} {:>9} {:>9} {:>9} {:>9} {:>8} {:>7.0f}%\n", a.index == p.comparator ? ">" : p.headline == a.index ? "*" : " ",
                          is.title, made ? money(a.attempt.p50) : "", made ? fmt::format("{:.1f}", a.takes.mean) : "", money(a.realised.p10),
                          money(a.realised.p50), money(a.realised.p90), money(a.realised.mean), made ? fmt::format("{:.0f}%", 100 * a.cheaper[p.comparator]) : "",
@@ -156,11 +151,11 @@ std::string priced_json(const Priced& p) {
                           {"usable", t.label ? ordered_json(*t.label) : ordered_json()}});
   for (const PricedAlternative& a : p.alternatives) {
     const Alternative& is = s.alternatives[a.index];
-    ordered_json one{{"name", is.name}, {"title", is.title}, {"generated", generated(is)}, {"unmet", is.unmet}, {"condition", is.condition},
+    ordered_json one{{"name", is.name}, {"title", is.title}, {"generated", is.generated()}, {"unmet", is.unmet}, {"condition", is.condition},
                      {"cost", summary(a.realised)}, {"typical", number(a.typical)}, {"unsourced_share", number(a.unsourced_share)}, {"person_days", number(a.person_days)},
                      {"energy_kwh", number(a.energy_kwh.mean)}, {"carbon_kg", number(a.carbon_kg.mean)}};
     if (a.within_claim) one["within_claim"] = *a.within_claim;
-    if (generated(is)) {
+    if (is.generated()) {
       one["attempt"] = summary(a.attempt);
       one["takes"] = summary(a.takes);
       one["generation_share"] = number(a.generation_share);
@@ -267,9 +262,8 @@ std::string top_sheet_csv(const Priced& p) {
     std::stable_sort(lines.begin(), lines.end(), [](const auto& a, const auto& b) { return a.account < b.account; });
     const auto row = [&](const char* kind, const std::string& section, const std::string& code, const std::string& item, const char* effect,
                          const cost::Money& amount) {
-      const std::int64_t cents = amount.micros() / 10'000;
-      out += fmt::format("{},{},{},{},{},{},{},{}{}.{:02},{},{}\n", quoted(p.shot.alternatives[k].name), kind, section, code, quoted(account_of(code).name),
-                         quoted(item), effect, cents < 0 ? "-" : "", std::abs(cents) / 100, std::abs(cents) % 100, p.shot.currency.code, p.shot.currency.year);
+      out += fmt::format("{},{},{},{},{},{},{},{},{},{}\n", quoted(p.shot.alternatives[k].name), kind, section, code, quoted(account_of(code).name),
+                         quoted(item), effect, amount.digits(), p.shot.currency.code, p.shot.currency.year);
     };
     std::map<std::string, std::vector<cost::BudgetLine>> accounts, sections;
     for (const cost::BudgetLine& line : lines) {

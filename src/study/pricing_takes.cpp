@@ -174,15 +174,14 @@ PriceTask price_task(const Experiment& e) {
 }
 
 Experiment experiment_of(const fs::path& result) {
-  const io::Record record = io::read_structure(result);
+  const io::Record record = io::read_record(result);
   if (record.find("/provenance/config_text") == nullptr)
     throw Error(Exit::input, "this file does not tell its experiment", result.string(), "give a result of `reel run`, or the experiment file");
-  const io::Record whole = io::read_record(result);
   return described(result, [&] {
-    const std::string text = whole.values<std::string>("/provenance/config_text").at(0);
-    const json overrides = json::parse(whole.values<std::string>("/provenance/config_overrides").at(0));
+    const std::string text = record.values<std::string>("/provenance/config_text").at(0);
+    const json overrides = json::parse(record.values<std::string>("/provenance/config_overrides").at(0));
     // The file's folder anchors relative paths; it is known from the resolved configuration alone.
-    const json resolved = json::parse(whole.values<std::string>("/provenance/config_resolved").at(0));
+    const json resolved = json::parse(record.values<std::string>("/provenance/config_resolved").at(0));
     return parse_experiment(text, resolved.value("file", result.string()), overrides.get<std::vector<std::string>>());
   });
 }

@@ -185,8 +185,10 @@ cost::Unit read_unit(TableReader& table) {
 
 }  // namespace
 
-bool is_account(std::string_view code) {
-  return code.size() >= 3 && code.size() <= 6 && std::all_of(code.begin(), code.end(), [](char c) { return c >= '0' && c <= '9'; });
+void check_account(TableReader& table, const std::string& key, const std::string& code) {
+  const bool digits = std::all_of(code.begin(), code.end(), [](char c) { return c >= '0' && c <= '9'; });
+  if (table.has(key) && (!digits || code.size() < 3 || code.size() > 6))
+    table.error(key, fmt::format("'{}' is no account", plain(code, 80)), "3 to 6 digits, such as \"3300\"");
 }
 
 Rate read_rate(TableReader& table, const RowDefaults& defaults, const std::string& file) {
@@ -207,9 +209,7 @@ Rate read_rate(TableReader& table, const RowDefaults& defaults, const std::strin
   rate.union_status = table.choice("union", defaults.union_status, unions);
   rate.source = read_source(table, defaults, rate.note);
   rate.account = table.text("account");
-  if (table.has("account") && !is_account(rate.account))
-    table.error("account", fmt::format("'{}' is no account", plain(rate.account, 80)),
-                "3 to 6 digits, such as \"3300\"");
+  check_account(table, "account", rate.account);
   rate.fringe = table.text("fringe");
   rate.tier = table.number("tier", 0, -1, 1);
   rate.valid_from = table.date("valid_from");
@@ -224,10 +224,10 @@ namespace {
 
 using Places = std::map<std::string, std::string>;  // what -> the place where it was first given
 
-void once(TableReader& table, const std::string& file, const std::string& what, Places& places) {
+void once(TableReader& table, const std::string& key, const std::string& file, const std::string& what, Places& places) {
   const auto [at, is_new] = places.try_emplace(what, fmt::format("{}:{}", file, table.line()));
   if (!is_new)
-    table.error("year", fmt::format("{} is given twice: {}:{} and {}", what, file, table.line(), at->second),
+    table.error(key, fmt::format("{} is given twice: {}:{} and {}", what, file, table.line(), at->second),
                 "keep one");
 }
 
@@ -244,7 +244,7 @@ void read_exchange(TableReader& table, const RowDefaults& defaults, const std::s
     table.error("code", fmt::format("unknown currency '{}'", plain(code, 80)), "three capital letters of ISO 4217");
   if (code == "USD") table.error("code", "USD needs no exchange rate", "give the other currency's");
   if (!cost::is_currency(code) || code == "USD" || year == 0 || !(usd > 0)) return;
-  once(table, file, fmt::format("the exchange rate of {} in {}", code, year), places);
+  once(table, "year", file, fmt::format("the exchange rate of {} in {}", code, year), places);
   book.prices.set_exchange(code, year, usd);
 }
 
@@ -257,7 +257,7 @@ void read_price_level(TableReader& table, const RowDefaults& defaults, const std
   std::string note;
   read_source(table, defaults, note);
   if (year == 0 || !(level > 0)) return;
-  once(table, file, fmt::format("the price level of {}", year), places);
+  once(table, "year", file, fmt::format("the price level of {}", year), places);
   book.prices.set_level(year, level);
 }
 
@@ -265,10 +265,8 @@ void read_account(TableReader& table, const std::string& file, RateBook& book, P
   for (const char* key : {"code", "name", "section"}) table.require(key);
   const std::string code = table.text("code");
   const cost::Account account{table.text("name"), table.choice("section", "", {"above_line", "production", "post", "other"})};
-  if (table.has("code") && !is_account(code))
-    table.error("code", fmt::format("'{}' is no account", plain(code, 80)), "3 to 6 digits, such as \"3300\"");
-  const auto [at, is_new] = places.try_emplace("account " + code, fmt::format("{}:{}", file, table.line()));
-  if (!is_new) table.error("code", fmt::format("account {} is given twice: {}:{} and {}", plain(code, 80), file, table.line(), at->second), "keep one");
+  check_account(table, "code", code);
+  once(table, "code", file, "account " + plain(code, 80), places);
   book.accounts[code] = account;
 }
 

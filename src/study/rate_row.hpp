@@ -15,7 +15,7 @@ struct RowDefaults {
 };
 
 /// 3 to 6 digits: a code of the chart of accounts.
-bool is_account(std::string_view code);
+void check_account(TableReader& table, const std::string& key, const std::string& code);
 
 /// The keys of [[rate]] in rate_file.hpp; findings go to the document.
 cost::Rate read_rate(TableReader& table, const RowDefaults& defaults, const std::string& file);

@@ -148,7 +148,7 @@ class ShotReader {
     const cost::Rate* row = numbers_.row_of(id);
     l.item = t.text("item", row ? row->item : found ? shot_.numbers[l.times.front()].item : id);
     l.account = t.text("account", row ? row->account : "");
-    if (t.has("account") && !is_account(l.account)) t.error("account", fmt::format("'{}' is no account", plain(l.account, 80)), "3 to 6 digits, such as \"3300\"");
+    check_account(t, "account", l.account);
     l.effect = std::map<std::string, cost::Effect>{{"displaced", cost::Effect::displaced}, {"left", cost::Effect::left}, {"added", cost::Effect::added}}
         [t.choice("effect", generated ? "added" : "displaced", {"displaced", "left", "added"})];
     l.generation = t.flag("generation", false);
@@ -273,7 +273,7 @@ class ShotReader {
     using Kind = Alternative::Kind;
     a.kind = std::map<std::string, Kind>{{"shoot", Kind::shoot}, {"licence", Kind::licence}, {"vfx", Kind::vfx}, {"generated", Kind::generated}}
         [t.choice("kind", "shoot", {"shoot", "licence", "vfx", "generated"})];
-    const bool generated = a.kind == Kind::generated;
+    const bool generated = a.generated();
     if (t.has("kind")) refuse_strangers(t, generated, t.has("part_of"));
     unmet(t, a);
     for (const std::string& id : t.has("surcharges") ? t.texts("surcharges", {}) : std::vector<std::string>{})

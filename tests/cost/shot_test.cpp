@@ -49,12 +49,6 @@ struct Maker {
     shot.alternatives.push_back(a);
     return shot.alternatives.back();
   }
-  std::vector<double> at_typical() const {
-    std::vector<double> x = typical_values(shot), y(shot.alternatives.size() * num_outputs);
-    x.resize(inputs_of(shot).size(), 0.5);
-    evaluator(shot)(1, x, y);
-    return y;
-  }
 };
 
 /// House establishing shot: seconds x price of a second, review, acceptance, set-up and post hours.
@@ -71,7 +65,7 @@ double house(double seconds, double per_s, double review_min, double wage, doubl
   a.acceptance = accepted;
   a.cap = 100'000;
   a.fallback = 0;
-  const std::vector<double> y = m.at_typical();
+  const std::vector<double> y = typical_outputs(m.shot);
   if (generation) *generation = y[num_outputs + Output::generation];
   return y[num_outputs + expected];
 }
@@ -97,12 +91,12 @@ TEST(Shot, SharedAndMarginalPartsOfADay) {
   shared.part_of = PartOf{0, {}, {six}, {}};
   Alternative& marginal = m.add("marginal");
   marginal.part_of = PartOf{0, {share}, {}, PartOf::Days{setups, one, per_day}};
-  std::vector<double> y = m.at_typical();
+  std::vector<double> y = typical_outputs(m.shot);
   EXPECT_NEAR(y[0 * num_outputs + expected], 6600, 1e-9);
   EXPECT_NEAR(y[1 * num_outputs + expected], 1100, 1e-9);
   EXPECT_NEAR(y[2 * num_outputs + expected], 3300, 1e-9);  // setup 141 began an eighth day: half of it is avoidable
   m.shot.numbers[setups].spread = {140, 140, 140};
-  y = m.at_typical();
+  y = typical_outputs(m.shot);
   EXPECT_EQ(y[2 * num_outputs + expected], 0);             // seven days with it, seven without
 }
 
@@ -119,7 +113,7 @@ TEST(Shot, FallbacksAreFollowedAndCyclesNamed) {
   generated("first", 1);
   generated("second", 2);
   m.add("shoot").setup = {Maker::line({shoot})};
-  const std::vector<double> y = m.at_typical();
+  const std::vector<double> y = typical_outputs(m.shot);
   const double second = expected_cost({0, 10, 0, 1000, 2}, 0.1), first = expected_cost({0, 10, 0, second, 2}, 0.1);
   EXPECT_DOUBLE_EQ(y[1 * num_outputs + expected], second);
   EXPECT_DOUBLE_EQ(y[0 * num_outputs + expected], first);
@@ -216,7 +210,7 @@ TEST(Budget, GeneratedShotsPayForFailedTakesAndTheFallback) {
   ASSERT_EQ(lines.size(), 2u);
   EXPECT_EQ(lines[0].amount.micros(), 12'000'000);   // 1.5 takes
   EXPECT_EQ(lines[1].amount.micros(), 100'000'000);  // a quarter of the shoot
-  EXPECT_NEAR(total(lines, m.shot.currency).units(), m.at_typical()[num_outputs + expected], 0.01);
+  EXPECT_NEAR(total(lines, m.shot.currency).units(), typical_outputs(m.shot)[num_outputs + expected], 0.01);
 }
 
 }  // namespace
