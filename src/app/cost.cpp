@@ -19,14 +19,18 @@ struct Options {
   std::int64_t draws = 0;
 };
 
-/// Results of `experiment` among those in its output folder: same experiment but for the seed.
+/// Results of `experiment` among those in its output folder: same experiment but for the seed. Damaged files are named and left out.
 std::vector<fs::path> results_of(const study::Experiment& experiment, std::int64_t num_takes) {
   std::vector<fs::path> found;
   std::error_code ec;
   for (const auto& entry : fs::directory_iterator(experiment.output.dir, ec)) {
     const std::string name = entry.path().filename().string();
     if (!name.ends_with(".h5") || name.find(".measure.") != std::string::npos || name.find(".cost.") != std::string::npos || name.find(".benchmark.") != std::string::npos) continue;
-    if (study::is_take_of(entry.path(), experiment, num_takes)) found.push_back(entry.path());
+    try {
+      if (study::is_take_of(entry.path(), experiment, num_takes)) found.push_back(entry.path());
+    } catch (const Error& e) {  // whose file it was cannot be told: the others are priced
+      std::fprintf(stderr, "left out: %s: %s\n", entry.path().c_str(), e.what());
+    }
   }
   std::sort(found.begin(), found.end());
   return found;

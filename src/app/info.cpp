@@ -43,7 +43,7 @@ void print(const ordered_json& value) {
 }
 
 void show_result(const std::string& file) {
-  const io::Record record = io::read_structure(file);
+  const io::Record record = io::read_groups(file, {});
   if (global().json) {
     ordered_json datasets = ordered_json::array(), groups = ordered_json::object();
     for (const auto& [path, attributes] : record.groups) {

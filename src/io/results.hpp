@@ -69,8 +69,8 @@ std::string write_record(const std::filesystem::path& path, Record record);
 
 /// Reads a whole file, without locks. Throws Error (Exit::input) when it cannot be read or is damaged.
 Record read_record(const std::filesystem::path& path);
-/// The same without values: `data` is empty but tells the type.
-Record read_structure(const std::filesystem::path& path);
+/// The same with the values of `groups` only ("/provenance"): elsewhere `data` is empty but tells the type.
+Record read_groups(const std::filesystem::path& path, const std::vector<std::string>& groups);
 
 /// What `verify` found.
 struct Verification {

@@ -50,9 +50,10 @@ class Reader {
   }
 
   /// Every dataset in creation order (by name where none was kept); values only when `with_values`.
-  Record structure(bool with_values) {
+  /// Everything but values; these of the datasets in `groups` only ("/": of all).
+  Record structure(const std::vector<std::string>& groups) {
     Record record;
-    with_values_ = with_values;
+    groups_ = groups;
     walk("", record, 0);
     return record;
   }
@@ -125,7 +126,8 @@ class Reader {
     take_text(dataset.attributes, "long_name", dataset.long_name);
     for (const char* name : {"CLASS", "NAME", "_Netcdf4Dimid"}) dataset.attributes.erase(name);
     for (int axis = 0; axis < rank; ++axis) dataset.dims.push_back(dimension_name(id, path, axis));
-    if (with_values_) read_values(dataset);
+    if (std::any_of(groups_.begin(), groups_.end(), [&](const std::string& g) { return g == "/" || dataset.path.starts_with(g + "/"); }))
+      read_values(dataset);
     return dataset;
   }
 
@@ -243,7 +245,7 @@ class Reader {
 
   Hdf5File context_;
   Handle file_;
-  bool with_values_ = false;
+  std::vector<std::string> groups_;
   std::size_t num_objects_ = 0;
 };
 
@@ -251,12 +253,12 @@ class Reader {
 
 Record read_record(const fs::path& path) {
   const QuietHdf5 quiet;
-  return Reader(path).structure(true);
+  return Reader(path).structure({"/"});
 }
 
-Record read_structure(const fs::path& path) {
+Record read_groups(const fs::path& path, const std::vector<std::string>& groups) {
   const QuietHdf5 quiet;
-  return Reader(path).structure(false);
+  return Reader(path).structure(groups);
 }
 
 Verification verify(const fs::path& path) {
@@ -268,7 +270,7 @@ Verification verify(const fs::path& path) {
     return found;
   }
   Reader reader(path);
-  Record record = reader.structure(false);
+  Record record = reader.structure({});
   found.recorded = record.text("/", "result_digest");
   if (found.recorded.empty()) {
     throw Error(Exit::input, "is not a Reel result: it has no result_digest", path.string(),

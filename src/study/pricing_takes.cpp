@@ -174,7 +174,7 @@ PriceTask price_task(const Experiment& e) {
 }
 
 Experiment experiment_of(const fs::path& result) {
-  const io::Record record = io::read_record(result);
+  const io::Record record = io::read_groups(result, {"/provenance", "/measured"});
   if (record.find("/provenance/config_text") == nullptr)
     throw Error(Exit::input, "this file does not tell its experiment", result.string(), "give a result of `reel run`, or the experiment file");
   return described(result, [&] {
@@ -192,7 +192,7 @@ fs::path datasets() {
 }
 
 bool is_take_of(const fs::path& result, const Experiment& e, int64_t num_takes) {
-  const io::Record record = io::read_record(result);
+  const io::Record record = io::read_groups(result, {"/provenance", "/measured"});
   const io::Dataset* resolved = record.find("/provenance/config_resolved");
   if (resolved == nullptr || record.text("/", "status") != "complete") return false;
   return described(result, [&] {
@@ -208,7 +208,7 @@ bool is_take_of(const fs::path& result, const Experiment& e, int64_t num_takes) 
 }
 
 Take read_take(const fs::path& result, const PriceTask& task) {
-  const io::Record record = io::read_record(result);
+  const io::Record record = io::read_groups(result, {"/provenance", "/measured"});
   Take take;
   described(result, [&] {
     take.run_id = record.text("/", "run_id");

@@ -380,6 +380,8 @@ case("cost: a rate twice", 2, "crew.dp.day", "is valid twice", "cards/mine.toml"
      damage=folder_of_cards(CARD.replace("my.fee", "crew.dp.day").replace("dya", "day").replace("year", 'region = "US"\nyear')))
 case("cost: result missing", 3, "none.h5", args=(*CROWD, "none.h5"))
 case("cost: result is no result", 3, "odd.h5", args=(*CROWD, "odd.h5"), damage=written(odd__h5=b"\x89HDF\r\n\x1a\n" + bytes(100)))
+case("cost: a damaged result in the folder", 0, "left out", "odd.h5", "headline", args=("cost", "e.toml"), silent=False,
+     changes={"cost__shot": '"crowd"', "cost__draws": "1024", "output__dir": '"."'}, damage=written(odd__h5=b"\x89HDF\r\n\x1a\n" + bytes(100)))
 case("cost: result is a folder", 3, "model", args=(*CROWD, "model"))
 case("cost: two experiments", 2, "stands alone", "e.toml", args=("cost", "e.toml", "e.toml"))
 case("cost: draws out of range", 2, "--draws", args=("cost", "--shot", "crowd", "--draws", "1000"), place=False)

@@ -92,7 +92,7 @@ TEST_F(ResultsTest, RoundTrip) {
   EXPECT_EQ(read.values<std::int32_t>("/result/x").size(), 24u);  // made by the writer
   EXPECT_EQ(error_of([&] { read.values<float>("/result/time"); }).exit(), Exit::input);
   EXPECT_EQ(error_of([&] { read.at("/result/none"); }).exit(), Exit::input);
-  const Record structure = read_structure(path);
+  const Record structure = read_groups(path, {});
   EXPECT_EQ(structure.at("/result/pixels").shape, (Shape{4, 16, 24, 3}));
   EXPECT_EQ(type_name(structure.at("/result/pixels").data), "u1");
   EXPECT_TRUE(verify(path).good());
@@ -345,7 +345,7 @@ TEST_F(ResultsTest, LocksOfOthersDoNotMatter) {
   write_record(path, example());
   const int fd = open(path.c_str(), O_RDONLY);
   ASSERT_EQ(flock(fd, LOCK_EX), 0);
-  EXPECT_EQ(read_structure(path).text("/", "title"), "A throw");
+  EXPECT_EQ(read_groups(path, {}).text("/", "title"), "A throw");
   EXPECT_TRUE(verify(path).good());
   close(fd);
 }
