@@ -40,7 +40,7 @@ class Progress {
     if (ended)
       line += fmt::format(" {}", clock_text(phase.wall_s));
     else if (done > 0)
-      line += fmt::format(" {}/{}  {:.3g} s/step  {} left", done, phase.num_steps, elapsed / static_cast<double>(done),
+      line += fmt::format(" {}/{}  {:.3g} s each  {} left", done, phase.num_steps, elapsed / static_cast<double>(done),
                           clock_text(elapsed / static_cast<double>(done) * static_cast<double>(phase.num_steps - done)));
     if (terminal_)
       std::fprintf(stderr, "\r\033[K%s%s", line.c_str(), ended ? "\n" : "");

@@ -96,7 +96,7 @@ struct Flicker::State {
   int blocks_x = 0, blocks_y = 0;
   std::size_t begin = 0;
   std::vector<std::vector<double>> blocks;
-  double common_square = 0, common_weight = 0;
+  double common_square = 0, common_weight = 0;  ///< power above 1 Hz x frames, and frames
   std::vector<double> common_residual;  ///< per frame of the shot; NaN where there is none
   std::vector<double> block_square, block_weight;  ///< per block: high-passed squares / kept power, and frames
   std::vector<double> frame_square, frame_weight;  ///< the same per frame, over blocks
@@ -202,10 +202,10 @@ void Flicker::State::close_blocks() {
     }
     common_residual.resize(time_s.size(), nan);
     for (std::size_t i = 0; i < n; ++i) {
-      const double common = median(std::move(residuals[i]));
-      common_square += common * common / kept, common_weight += 1;
-      common_residual[begin + i] = common;
+      y[i] = median(std::move(residuals[i]));
+      common_residual[begin + i] = y[i];
     }
+    common_square += power_above(t, y) * static_cast<double>(n), common_weight += static_cast<double>(n);
   }
   blocks.clear();
 }

@@ -158,6 +158,36 @@ double kept_power(std::size_t n, double dt_s) {
   return trace / (static_cast<double>(n) * above);
 }
 
+double power_above(std::span<const double> t, std::span<const double> residual) {
+  const std::size_t n = t.size();
+  REEL_CHECK(n == residual.size(), "{} times, {} residuals", n, residual.size());
+  const double dt = n > 1 ? (t.back() - t.front()) / static_cast<double>(n - 1) : 0;
+  if (n < 6 || !(dt > 0) || 2 * jitter_from_hz * dt > 0.5) return nan;
+  const Smoother smoother({t.begin(), t.end()});
+  double power = 0;
+  std::vector<double> wave(n);
+  for (std::size_t k = 1; 2 * k <= n; ++k) {
+    if (static_cast<double>(k) < jitter_from_hz * dt * static_cast<double>(n)) continue;
+    double at_k = 0, kept = 0, all = 0;
+    for (const double phase : {0.0, 0.25}) {  // cosine and sine: at the Nyquist rate there is no sine
+      if (2 * k == n && phase > 0) continue;
+      double product = 0;
+      for (std::size_t i = 0; i < n; ++i) {
+        wave[i] = std::cos(2 * std::numbers::pi * (static_cast<double>(k * i % n) / static_cast<double>(n) - phase));
+        product += wave[i] * residual[i];
+        all += wave[i] * wave[i];
+      }
+      std::vector<double> smooth = wave;
+      smoother.smooth(smooth);
+      for (std::size_t i = 0; i < n; ++i) kept += (wave[i] - smooth[i]) * (wave[i] - smooth[i]);
+      const double share = product / static_cast<double>(n);
+      at_k += (2 * k == n ? 1 : 2) * share * share;
+    }
+    power += at_k * all / kept;
+  }
+  return power;
+}
+
 Jitter jitter(std::span<const double> t, std::span<const double> y) {
   Jitter out;
   out.residual = high_pass(t, y);

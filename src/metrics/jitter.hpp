@@ -22,6 +22,11 @@ std::vector<double> high_pass(std::span<const double> t, std::span<const double>
 /// to the noise at both ends. From the trace of the filter for white noise. NaN for n < 6 or a Nyquist rate below 2 Hz.
 double kept_power(std::size_t n, double dt_s);
 
+/// Mean square of the part of y above 1 Hz, from `residual` = high_pass(t, y) of finite samples: of each frequency
+/// k / (n dt) from 1 Hz to Nyquist the residual's power there / what high_pass keeps of that frequency, ends included.
+/// So it holds for a line as for noise; `kept_power` for white noise alone. NaN as `kept_power`. Sums in order of k.
+double power_above(std::span<const double> t, std::span<const double> residual);
+
 /// Root mean square of a jitter, and its parts.
 struct Jitter {
   double rms = nan;                           ///< all of it, see `jitter`

@@ -250,6 +250,7 @@ Priced price(const PriceTask& task, const std::vector<fs::path>& results) {
   const std::vector<double> y = cost::typical_outputs(shot);
   std::vector<cost::Summary> summaries(outputs);
   parallel_for(static_cast<int64_t>(outputs), [&](int64_t i) { summaries[static_cast<std::size_t>(i)] = cost::summarise(draws.values[static_cast<std::size_t>(i)]); });
+  priced.num_first_draws = std::min<int64_t>(task.num_draws, 4096);  // enough for a picture
   std::optional<std::size_t> comparator;
   for (std::size_t k = 0; k < shot.alternatives.size(); ++k) {
     const auto of = [&](cost::Output o) { return summaries[k * cost::num_outputs + o]; };
@@ -263,8 +264,9 @@ Priced price(const PriceTask& task, const std::vector<fs::path>& results) {
     p.carbon_kg = of(cost::carbon_kg);
     p.generation_share = p.expected.mean > 0 ? of(cost::generation).mean / p.expected.mean : 0;
     p.typical = y[k * cost::num_outputs + cost::expected];
+    const std::vector<double>& all = draws.values[k * cost::num_outputs + cost::realised];
+    priced.first_draws.insert(priced.first_draws.end(), all.begin(), all.begin() + priced.num_first_draws);
     if (task.claim) {
-      const std::vector<double>& all = draws.values[k * cost::num_outputs + cost::realised];
       p.within_claim = static_cast<double>(std::count_if(all.begin(), all.end(), [&](double c) { return c <= *task.claim; })) / static_cast<double>(all.size());
     }
     p.person_days = person_days(shot, shot.alternatives[k], typical);

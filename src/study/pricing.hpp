@@ -134,13 +134,16 @@ struct Priced {
   std::string cards_sha256;
   std::uint64_t seed = 0;
   std::int64_t num_draws = 0;
+  std::vector<float> first_draws;  ///< realised cost [alternative, draw] of the first num_first_draws draws
+  std::int64_t num_first_draws = 0;
 };
 
 /// Results of one task (other layouts, repeats) are one film and count once. Throws Error (Exit::input) when nothing that
 /// is not generated meets the specification; otherwise as what it reads.
 Priced price(const PriceTask& task, const std::vector<std::filesystem::path>& results);
 
-/// Side file `<run_id>.cost.h5`: columns of equal length /result/input_*, /result/alternative_*, /result/take_*.
+/// Side file `<run_id>.cost.h5`: columns of equal length /result/input_*, /result/alternative_*, /result/take_*, and
+/// /result/draws, the same draws for every alternative.
 io::Record priced_record(const Priced& priced);
 std::string priced_text(const Priced& priced);
 std::string priced_json(const Priced& priced);

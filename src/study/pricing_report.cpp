@@ -232,6 +232,8 @@ io::Record priced_record(const Priced& p) {
   ways("energy", "kW h", "energy of a usable shot", [](const A& a) { return a.energy_kwh.mean; });
   ways("carbon", "kg", "CO2 equivalent of a usable shot", [](const A& a) { return a.carbon_kg.mean; });
   ways("unsourced", "1", "share of the typical cost that rests on rows without source", [](const A& a) { return a.unsourced_share; });
+  record.datasets.push_back({"/result/draws", "1", "cost of a usable shot in the first draws, " + code,
+                             {static_cast<std::int64_t>(p.alternatives.size()), p.num_first_draws}, {"alternative", "draw"}, p.first_draws, {}});
   if (!p.takes.empty()) {
     const auto takes = [&](const std::string& name, const std::string& unit, const std::string& long_name, auto&& get) {
       table("take", p.takes.size(), name, unit, long_name, column(p.takes, get));

@@ -108,6 +108,34 @@ TEST(Jitter, GivesBackWavesAndWhiteNoise) {
   }
 }
 
+TEST(PowerAbove, HoldsForALineAsForNoise) {
+  for (const std::size_t n : {33u, 34u, 81u}) {
+    const std::vector<double> t = times(n, 24);
+    const auto power = [&](const std::vector<double>& y) { return power_above(t, high_pass(t, y)); };
+    std::vector<double> y(n);
+    double lines = 0, lines_by_one_factor = 0;
+    for (int phase = 0; phase < 16; ++phase) {
+      for (std::size_t i = 0; i < n; ++i) y[i] = 100 + 3 * std::sin(tau * (4 * t[i] + phase / 16.0));
+      EXPECT_NEAR(std::sqrt(power(y)), 3 / std::sqrt(2.0), 0.05) << n;  // half periods at the ends: the phase counts
+      lines += power(y) / 16;
+      for (const double r : high_pass(t, y)) lines_by_one_factor += r * r / kept_power(n, 1 / 24.0) / static_cast<double>(16 * n);
+    }
+    EXPECT_NEAR(lines, 4.5, 0.01 * 4.5) << n;
+    EXPECT_GT(lines_by_one_factor, 1.01 * 4.5) << n << ": why there is power_above";
+    const worlds::Draws draws(n, "noise");
+    double noise = 0;
+    for (int k = 0; k < 400; ++k) {
+      for (std::size_t i = 0; i < n; ++i) y[i] = draws.between(-std::sqrt(3.0), std::sqrt(3.0), "y", k * 1000 + static_cast<std::int64_t>(i));
+      noise += power(y) / 400;
+    }
+    // Frequencies from 1 Hz on, of n / 2 in all; a constant and what is below do not count.
+    double share = 0;
+    for (std::size_t k = 1; 2 * k <= n; ++k)
+      if (static_cast<double>(k) * 24 >= static_cast<double>(n)) share += (2 * k == n ? 1.0 : 2.0) / static_cast<double>(n);
+    EXPECT_NEAR(noise, share, 0.03) << n;
+  }
+}
+
 TEST(Jitter, BandsHoldTheirShareAndAddUp) {
   const std::vector<double> t = times(240, 24);
   std::vector<double> y;

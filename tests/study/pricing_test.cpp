@@ -298,9 +298,16 @@ TEST_F(Pricing, RecordIsWrittenAndReadBack) {
     EXPECT_EQ(r.text("/", "shot"), name);
     EXPECT_EQ(r.text("/", "comparator"), p.shot.alternatives[p.comparator].name);
     EXPECT_EQ(r.text("/", "cards_sha256"), p.cards_sha256);
+    const io::Dataset& draws = r.at("/result/draws");
+    ASSERT_EQ(draws.shape, (Shape{static_cast<std::int64_t>(p.alternatives.size()), 4096}));
+    for (std::size_t k = 0; k < p.alternatives.size(); ++k) {  // of this alternative and no other
+      const auto begin = std::get<std::vector<float>>(draws.data).begin() + static_cast<std::ptrdiff_t>(k * 4096);
+      const double below = static_cast<double>(std::count_if(begin, begin + 4096, [&](float x) { return x <= p.alternatives[k].realised.p50; })) / 4096;
+      EXPECT_NEAR(below, 0.5, 0.04) << p.shot.alternatives[k].name;
+    }
     const std::size_t inputs = p.shot.numbers.size(), ways = p.alternatives.size();
     for (const io::Dataset& d : r.datasets) {
-      if (!d.path.starts_with("/result/")) continue;
+      if (!d.path.starts_with("/result/") || d.path.starts_with("/result/draw")) continue;
       const std::size_t wanted = d.path.starts_with("/result/input") ? inputs : ways;
       EXPECT_EQ(d.shape, (Shape{static_cast<std::int64_t>(wanted)})) << d.path;
     }
