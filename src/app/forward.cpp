@@ -231,7 +231,7 @@ void forward_pipeline(const Options& o, const Pipeline& pipeline, const Team& te
   const Context negative = guided ? transformer.encode_context(features[1]) : Context{};
   std::vector<Tensor> steps;
   const Tensor latents = denoise(team, transformer, pipeline.scheduler(), sampling, prompt, negative, noise, clean, silent,
-                                 [&](int, const Tensor& sample) { steps.push_back(sample); });
+                                 [&](const model::DenoiseState& now) { steps.push_back(now.sample); });
   const Tensor planes = decode_planes(vae, team, vae.denormalise(latents));
   const int64_t frames = planes.dim(1), pixels = planes.dim(2) * planes.dim(3);
   Tensor video({frames, planes.dim(2), planes.dim(3), 3});

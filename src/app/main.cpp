@@ -15,6 +15,7 @@
 #include "core/digest.hpp"
 #include "core/leftovers.hpp"
 #include "core/parallel.hpp"
+#include "core/stop.hpp"
 #include "io/atomic_file.hpp"
 #include "kernels/kernels.hpp"
 #include "study/diagnostic.hpp"
@@ -28,9 +29,10 @@ void print_error(const Error& e, const std::string& rank) {
     std::fputs(findings->rendered().c_str(), stderr);  // all that is wrong in a file, each with its line
     return;
   }
-  const bool colour = isatty(STDERR_FILENO) && !std::getenv("NO_COLOR");
-  std::string text = fmt::format("{}error{}: {}{} (exit {})\n", colour ? "\033[1;31m" : "", colour ? "\033[0m" : "", rank,
-                                 study::plain(e.what()), static_cast<int>(e.exit()));
+  const bool colour = isatty(STDERR_FILENO) && !std::getenv("NO_COLOR"), stopped = e.exit() == Exit::stopped;
+  std::string text = fmt::format("{}{}{}: {}{} (exit {})\n", colour ? stopped ? "\033[1;33m" : "\033[1;31m" : "",
+                                 stopped ? "stopped" : "error", colour ? "\033[0m" : "", rank, study::plain(e.what()),
+                                 static_cast<int>(e.exit()));
   if (!e.where().empty()) text += fmt::format("  --> {}\n", study::plain(e.where()));
   if (!e.hint().empty()) text += fmt::format("  try: {}\n", study::plain(e.hint()));
   std::fputs(text.c_str(), stderr);
@@ -86,8 +88,15 @@ void flush_results() {
   if (std::fflush(stdout) != 0 || std::ferror(stdout)) io::throw_write_error("standard output", errno ? errno : EIO);
 }
 
-// Killed in the middle of a write: no half-written file stays. Then the signal does what it does.
+// The first wish to stop is granted between two steps, when somebody listens. Otherwise, killed in the middle of a write:
+// no half-written file stays, then the signal does what it does.
 void end_by_signal(int signal) {
+  if (stop_is_heard != 0 && stop_signal == 0) {
+    stop_signal = signal;
+    constexpr char text[] = "\nstopping after this step; once more ends at once\n";
+    if (launch_rank() == 0) [[maybe_unused]] const auto written = ::write(STDERR_FILENO, text, sizeof text - 1);
+    return;
+  }
   remove_leftovers();
   std::signal(signal, SIG_DFL);
   std::raise(signal);
@@ -95,7 +104,7 @@ void end_by_signal(int signal) {
 
 void set_signals() {
   std::signal(SIGXFSZ, SIG_IGN);  // a write past the limit then fails like any other
-  for (const int signal : {SIGTERM, SIGINT, SIGHUP})
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGUSR1})
     if (std::signal(signal, end_by_signal) == SIG_IGN) std::signal(signal, SIG_IGN);  // nohup
 }
 

@@ -70,6 +70,7 @@ void print_summary(const study::RunSummary& s, int ranks) {
   std::printf("%-9s %10.3f   peak %.1f GFLOP/s on %d rank(s), memory %.2f GB per rank\n\n", "total", total,
               s.peak_flops * 1e-9, ranks, static_cast<double>(s.peak_memory_bytes) * 1e-9);
   if (s.weights == "synthetic") std::printf("weights  synthetic: times and memory are real, the picture means nothing\n");
+  if (s.num_sittings > 1) std::printf("sittings %lld: went on from a checkpoint\n", static_cast<long long>(s.num_sittings));
   if (!s.film.empty()) std::printf("film     %s\n", s.film.c_str());
   if (!s.measurement.empty()) std::printf("measured %s\n%s", s.measurement.c_str(), s.measurement_text.c_str());
   std::printf("result   %s\ndigest   %s\n", s.result.c_str(), s.result_digest.c_str());
@@ -89,8 +90,10 @@ struct Options {
   std::string file;
   std::vector<std::string> set;
   std::string out;
-  bool lossless = false;
+  bool lossless = false, keep_every_step = false;
   int threads = 0;
+  std::string walltime;
+  std::int64_t stop_after = 0;
 };
 
 void run_benchmark(const std::string& text, const Options& o, const Comm& world) {
@@ -131,7 +134,11 @@ void add_run(CLI::App& root) {
   verb->add_option("-o,--out", o->out, "folder for results (output.dir)");
   verb->add_option("--threads", o->threads, "threads per rank (run.threads)")->check(CLI::Range(1, 4096));
   verb->add_flag("--lossless", o->lossless, "write the film as FFV1 instead of H.264");
+  verb->add_option("--walltime", o->walltime, "stop in time and save: \"2 h\", \"90 min\"; otherwise what Slurm says");
+  verb->add_option("--stop-after", o->stop_after, "stop after so many steps and save")->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 40));
+  verb->add_flag("--keep-every-step", o->keep_every_step, "save after every step; otherwise within 1 % of the time");
   verb->callback([o] {
+    const double start_s = study::unix_now_s();
     const Comm world = start_ranks(0);
     // One rank reads the file, so it need not be on every node and is the same everywhere.
     std::string text;
@@ -157,6 +164,17 @@ void add_run(CLI::App& root) {
     study::PriceTask price;
     world.together([&] { price = study::price_task(experiment); });
     const bool prices = experiment.cost_json != "{}";
+    study::Sittings sittings;
+    sittings.stopping.after_steps = o->stop_after;
+    world.together([&] {
+      if (!o->walltime.empty()) sittings.stopping.walltime_s = study::parse_duration_s(o->walltime, "--walltime") - (study::unix_now_s() - start_s);
+    });
+    sittings.stopping.stop_file = experiment.output.dir / "STOP";
+    sittings.keep_every_step = o->keep_every_step;
+    sittings.keep_finished = price.num_takes > 1;  // takes that are done need not be done again
+    sittings.tell = [](const std::string& line) {
+      if (!global().quiet) std::fprintf(stderr, "%s\n", line.c_str());
+    };
     std::vector<std::filesystem::path> results;
     study::RunSummary summary;  // of the last take
     for (std::int64_t take = 0; take < price.num_takes; ++take) {
@@ -164,7 +182,7 @@ void add_run(CLI::App& root) {
       attempt.shot.seed += static_cast<std::uint64_t>(take);
       Progress progress(speaks && !global().quiet && take == 0);
       if (speaks && !global().quiet && price.num_takes > 1) std::fprintf(stderr, "take %lld of %lld\n", static_cast<long long>(take + 1), static_cast<long long>(price.num_takes));
-      summary = study::run_experiment(attempt, world, global().command_line, [&](const study::Phase& p, bool ended) { progress(p, ended); });
+      summary = study::run_experiment(attempt, world, global().command_line, [&](const study::Phase& p, bool ended) { progress(p, ended); }, sittings);
       results.push_back(summary.result);
     }
     if (speaks && !global().json) print_summary(summary, world.size());

@@ -90,7 +90,8 @@ std::vector<Tensor> encode_prompts(const Pipeline& pipeline, const Team& team, c
 
 Tensor denoise(const Team& team, const Transformer& transformer, const SchedulerConfig& scheduler_config,
                const Sampling& sampling, const Context& prompt, const Context& negative, const Tensor& noise,
-               const Tensor& clean, Observer& observer, const std::function<void(int, const Tensor&)>& after_step) {
+               const Tensor& clean, Observer& observer, const std::function<void(const DenoiseState&)>& after_step,
+               DenoiseState state) {
   SchedulerConfig config = scheduler_config;
   if (sampling.flow_shift > 0) config.shift = sampling.flow_shift;
   if (sampling.override_kind) config.kind = sampling.kind;
@@ -103,11 +104,15 @@ Tensor denoise(const Team& team, const Transformer& transformer, const Scheduler
   const int64_t clean_tokens = num_clean / c.patch_t * (noise.dim(2) / c.patch_h) * (noise.dim(3) / c.patch_w);
   const TransformerFlops flops = transformer_flops(c, num_tokens, context_length);
 
-  Tensor sample = noise;
+  if (state.sample.empty()) state.sample = noise;
+  REEL_CHECK(state.sample.shape() == noise.shape());
+  const int first_step = state.scheduler.step;
+  scheduler.set_state(std::move(state.scheduler));
+  Tensor& sample = state.sample;
   const auto merge = [&](Tensor& t) {
     if (num_clean) copy_frames(clean, {0, num_clean}, t, 0);
   };
-  for (int k = 0; k < sampling.num_steps; ++k) {
+  for (int k = first_step; k < sampling.num_steps; ++k) {
     const float t = scheduler.timesteps()[static_cast<std::size_t>(k)];
     std::vector<float> timesteps(1, t);
     if (num_clean) {
@@ -145,11 +150,14 @@ Tensor denoise(const Team& team, const Transformer& transformer, const Scheduler
       for (int64_t i = 0; i < velocity.size(); ++i) velocity[i] = unguided[i] + g * (velocity[i] - unguided[i]);
     }
     scheduler.step(k, velocity, sample);
-    if (after_step) after_step(k, sample);
     observer.step(flops.total() * (guided(sampling) ? 2.0 : 1.0));
+    if (after_step) {
+      state.scheduler = scheduler.state();
+      after_step(state);
+    }
   }
   merge(sample);
-  return sample;
+  return std::move(state.sample);
 }
 
 std::vector<Segment> plan_segments(std::int64_t num_frames, std::int64_t trained, std::int64_t overlap) {
@@ -187,6 +195,27 @@ namespace {
 Shape latent_shape(const VaeConfig& v, const Shot& shot) {
   return {v.z_dim, 1 + (shot.num_frames - 1) / v.scale_factor_temporal, shot.height_px / v.scale_factor_spatial,
           shot.width_px / v.scale_factor_spatial};
+}
+
+int64_t num_segments(const Pipeline& pipeline, const Shot& shot) {
+  return static_cast<int64_t>(
+      plan_segments(latent_shape(pipeline.vae(), shot)[1], pipeline.trained_latent_frames(), shot.segment_overlap).size());
+}
+
+// A state may come from a file.
+void expect_state(const RenderState& state, const Shape& shape, const std::vector<Segment>& segments, const Sampling& sampling) {
+  const auto num_segments = static_cast<int64_t>(segments.size());
+  bool good = state.segment >= 0 && state.segment <= num_segments && state.decoded >= 0 && state.decoded <= shape[1] &&
+              state.done.latents.shape() == shape && (state.decoded == 0 || state.segment == num_segments) &&
+              state.denoise.scheduler.step >= 0 && state.denoise.scheduler.step <= sampling.num_steps;
+  if (good && !state.denoise.sample.empty()) {
+    const Segment segment = segments[static_cast<std::size_t>(std::min(state.segment, num_segments - 1))];
+    good = state.segment < num_segments && state.denoise.sample.shape() == Shape{shape[0], segment.end - segment.begin, shape[2], shape[3]} &&
+           (state.denoise.scheduler.history.empty() || state.denoise.scheduler.history[0].shape() == state.denoise.sample.shape());
+  } else {
+    good = good && state.denoise.scheduler.step == 0;
+  }
+  if (!good) throw Error(Exit::input, "it belongs to another shot", "checkpoint", "remove it, then run again");
 }
 
 }  // namespace
@@ -233,73 +262,97 @@ Renderer::Renderer(const Pipeline& pipeline, const Team& team, Observer& observe
 }
 
 Rendered render(const Pipeline& pipeline, const Team& team, const Shot& shot, const Sampling& sampling, double fps,
-                Observer& observer) {
+                Observer& observer, RenderState state, const Keep& keep) {
   expect_fit(pipeline, team, shot, sampling, shot.first_frames.empty() ? 0 : shot.first_frames.dim(1));
   std::vector<std::string> prompts{shot.prompts.prompt};
   if (guided(sampling)) prompts.push_back(shot.prompts.negative_prompt);
-  const std::vector<Tensor> features = encode_prompts(pipeline, team, prompts, observer);
+  std::vector<Tensor> features(2);
+  if (state.segment < num_segments(pipeline, shot)) features = encode_prompts(pipeline, team, prompts, observer);
   const Renderer renderer(pipeline, team, observer);
-  return renderer.render(team, shot, features[0], guided(sampling) ? features[1] : Tensor{}, sampling, fps, observer);
+  return renderer.render(team, shot, features[0], guided(sampling) ? features[1] : Tensor{}, sampling, fps, observer,
+                         std::move(state), keep);
 }
 
 Rendered Renderer::render(const Team& team, const Shot& shot, const Tensor& prompt_features, const Tensor& negative_features,
-                          const Sampling& sampling, double fps, Observer& observer) const {
-  const VaeConfig& v = pipeline_.vae();
+                          const Sampling& sampling, double fps, Observer& observer, RenderState state, const Keep& keep) const {
   expect_fit(pipeline_, team, shot, sampling, shot.first_frames.empty() ? 0 : shot.first_frames.dim(1));
-  const Shape shape = latent_shape(v, shot);
+  const Shape shape = latent_shape(pipeline_.vae(), shot);
   const std::vector<Segment> segments = plan_segments(shape[1], pipeline_.trained_latent_frames(), shot.segment_overlap);
+  const auto num_segments = static_cast<int64_t>(segments.size());
+  if (state.done.latents.empty()) state.done.latents = Tensor::zeros(shape);
+  expect_state(state, shape, segments, sampling);
+  if (state.segment < num_segments) denoise_segments(team, shot, segments, prompt_features, negative_features, sampling, observer, state, keep);
+  decode(team, shot, fps, observer, state, keep);
+  return std::move(state.done);
+}
 
+void Renderer::denoise_segments(const Team& team, const Shot& shot, const std::vector<Segment>& segments, const Tensor& prompt_features,
+                                const Tensor& negative_features, const Sampling& sampling, Observer& observer, RenderState& state,
+                                const Keep& keep) const {
+  Tensor& latents = state.done.latents;
   Tensor clean;
-  if (!shot.first_frames.empty()) {
+  if (state.segment == 0 && !shot.first_frames.empty()) {
     observer.begin("encode", 1);
     clean = vae_.normalise(vae_.encode(team.world, shot.first_frames));
     observer.step(0);
     observer.end();
   }
-
-  Rendered out;
-  out.latents = Tensor(shape);
-  {
-    observer.begin("denoise", sampling.num_steps * static_cast<int64_t>(segments.size()));
-    const Context prompt = transformer_.encode_context(prompt_features);
-    const Context negative = guided(sampling) ? transformer_.encode_context(negative_features) : Context{};
-    for (std::size_t s = 0; s < segments.size(); ++s) {
-      const Segment& segment = segments[s];
-      Tensor noise({shape[0], segment.end - segment.begin, shape[2], shape[3]});
-      if (shot.noise == NoiseKind::torch)
-        torch_normal(shot.seed + s, noise.size(), noise.data());
-      else
-        philox_normal(shot.seed, fmt::format("latents/{}", s), 0, noise.size(), noise.data());
-      if (s > 0) {
-        clean = Tensor({shape[0], segments[s - 1].end - segment.begin, shape[2], shape[3]});
-        copy_frames(out.latents, {segment.begin, segments[s - 1].end}, clean, 0);
-      }
-      const Tensor latents =
-          denoise(team, transformer_, pipeline_.scheduler(), sampling, prompt, negative, noise, clean, observer);
-      copy_frames(latents, {0, latents.dim(1)}, out.latents, segment.begin);
+  observer.begin("denoise", sampling.num_steps * (static_cast<int64_t>(segments.size()) - state.segment) - state.denoise.scheduler.step);
+  const Context prompt = transformer_.encode_context(prompt_features);
+  const Context negative = guided(sampling) ? transformer_.encode_context(negative_features) : Context{};
+  for (; state.segment < static_cast<int64_t>(segments.size()); ++state.segment) {
+    const auto s = static_cast<std::size_t>(state.segment);
+    const Segment& segment = segments[s];
+    Tensor noise({latents.dim(0), segment.end - segment.begin, latents.dim(2), latents.dim(3)});
+    if (shot.noise == NoiseKind::torch)
+      torch_normal(shot.seed + s, noise.size(), noise.data());
+    else
+      philox_normal(shot.seed, fmt::format("latents/{}", s), 0, noise.size(), noise.data());
+    if (s > 0) {
+      clean = Tensor({latents.dim(0), segments[s - 1].end - segment.begin, latents.dim(2), latents.dim(3)});
+      copy_frames(latents, {segment.begin, segments[s - 1].end}, clean, 0);
     }
-    observer.end();
+    const auto after_step = [&](const DenoiseState& now) {
+      state.denoise = now;
+      keep(state);
+    };
+    const Tensor part = denoise(team, transformer_, pipeline_.scheduler(), sampling, prompt, negative, noise, clean, observer,
+                                keep ? after_step : std::function<void(const DenoiseState&)>(), std::exchange(state.denoise, {}));
+    copy_frames(part, {0, part.dim(1)}, latents, segment.begin);
+    state.denoise = {};
   }
-
-  observer.begin("decode", shape[1]);
-  out.film.num_frames = shot.num_frames;
-  out.film.height_px = shot.height_px;
-  out.film.width_px = shot.width_px;
-  out.film.fps = fps;
-  if (team.world.rank() == 0) out.film.rgb.resize(static_cast<std::size_t>(shot.num_frames * out.film.frame_bytes()));
-  int64_t bad_frame = -1;
-  vae_.decode(team.world, vae_.denormalise(out.latents), [&](int64_t first, const Tensor& frames) {
-    if (bad_frame < 0 && !std::all_of(frames.begin(), frames.end(), [](float x) { return std::isfinite(x); })) bad_frame = first;
-    to_bytes(frames, out.film.frame(first));
-    observer.step(vae_decode_flops(v, shape[1], shape[2], shape[3]) / static_cast<double>(shape[1]));
-  });
-  team.world.together([&] {
-    if (bad_frame >= 0)
-      throw Error(Exit::nonfinite, "the decoded film is not finite", fmt::format("autoencoder, from frame {}", bad_frame),
-                  "compare the weights of vae with their source (reel info --digest)");
-  });
   observer.end();
-  return out;
+}
+
+void Renderer::decode(const Team& team, const Shot& shot, double fps, Observer& observer, RenderState& state, const Keep& keep) const {
+  Film& film = state.done.film;
+  const Shape& shape = state.done.latents.shape();
+  observer.begin("decode", shape[1] - state.decoded);
+  film.num_frames = shot.num_frames;
+  film.height_px = shot.height_px;
+  film.width_px = shot.width_px;
+  film.fps = fps;
+  if (team.world.rank() == 0) film.rgb.resize(static_cast<std::size_t>(shot.num_frames * film.frame_bytes()));
+  int64_t bad_frame = -1;
+  const double flops = vae_decode_flops(pipeline_.vae(), shape[1], shape[2], shape[3]) / static_cast<double>(shape[1]);
+  vae_.decode(
+      team.world, vae_.denormalise(state.done.latents),
+      [&](int64_t first, const Tensor& frames) {
+        if (bad_frame < 0 && !std::all_of(frames.begin(), frames.end(), [](float x) { return std::isfinite(x); })) bad_frame = first;
+        to_bytes(frames, film.frame(first));
+        observer.step(flops);
+      },
+      state.decoded,
+      [&](int64_t num_done) {
+        team.world.together([&] {
+          if (bad_frame >= 0)
+            throw Error(Exit::nonfinite, "the decoded film is not finite", fmt::format("autoencoder, from frame {}", bad_frame),
+                        "compare the weights of vae with their source (reel info --digest)");
+        });
+        state.decoded = num_done;
+        if (keep) keep(state);
+      });
+  observer.end();
 }
 
 }  // namespace reel::model

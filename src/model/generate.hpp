@@ -54,12 +54,19 @@ struct Sampling {
   SchedulerConfig::Kind kind = SchedulerConfig::Kind::unipc;
 };
 
-/// Latents [C, T, h, w] denoised from `noise`. `clean` [C, n, h, w], n < T, or empty: the first n latent frames are given;
-/// their tokens carry timestep 0 and come out unchanged. `after_step` hears every step's sample (before merging).
-/// Throws Error (nonfinite) naming step and branch. Collective; same result on every rank.
+/// Where denoising stands between two steps. An empty sample: before the first.
+struct DenoiseState {
+  Tensor sample;  ///< [C, T, h, w], before given frames are merged in
+  Scheduler::State scheduler;
+};
+
+/// Latents [C, T, h, w] denoised from `noise`, or on from `state`. `clean` [C, n, h, w], n < T, or empty: the first n latent
+/// frames are given; their tokens carry timestep 0 and come out unchanged. `after_step` hears every step's state on every
+/// rank, and may throw when all ranks do. Throws Error (nonfinite) naming step and branch. Collective; same result on
+/// every rank.
 Tensor denoise(const Team& team, const Transformer& transformer, const SchedulerConfig& scheduler, const Sampling& sampling,
                const Context& prompt, const Context& negative, const Tensor& noise, const Tensor& clean, Observer& observer,
-               const std::function<void(int, const Tensor&)>& after_step = {});
+               const std::function<void(const DenoiseState&)>& after_step = {}, DenoiseState state = {});
 
 /// Latent frames of each segment of a long shot: the first `overlap` frames of a segment are the last of the one before.
 struct Segment {
@@ -88,6 +95,17 @@ struct Rendered {
   Film film;       ///< on rank 0
 };
 
+/// Where a shot stands: all that is needed to go on, on any ranks. The same on every rank but for the film.
+struct RenderState {
+  std::int64_t segment = 0;  ///< those before it are denoised
+  DenoiseState denoise;      ///< of this segment
+  std::int64_t decoded = 0;  ///< latent frames in the film
+  Rendered done;             ///< latents of whole segments, decoded frames; zero elsewhere, empty at the very start
+};
+
+/// Hears every step and every decoded latent frame, on every rank; may throw when all ranks do.
+using Keep = std::function<void(const RenderState&)>;
+
 /// Whether model, shot and ranks fit, before anything is read or allocated. `num_given_frames`: first frames [pixels] that
 /// are given, 0 for none. Throws Error (usage, or launch for more ranks than tokens). The same on every rank.
 void expect_fit(const Pipeline& pipeline, const Team& team, const Shot& shot, const Sampling& sampling,
@@ -101,21 +119,26 @@ class Renderer {
   /// Renders a shot from the text features of its prompt and, when guided, of its negative prompt. Collective over the
   /// ranks of `team`, which may be another than the one that loaded: a rank can render alone what all loaded together.
   /// Throws Error (usage) when model and shot do not fit.
+  /// Goes on from `state`, which a `keep` of the same shot heard; then `prompt` may be empty when nothing is left to denoise.
   Rendered render(const Team& team, const Shot& shot, const Tensor& prompt, const Tensor& negative, const Sampling& sampling,
-                  double fps, Observer& observer) const;
+                  double fps, Observer& observer, RenderState state = {}, const Keep& keep = {}) const;
   const Transformer& transformer() const noexcept { return transformer_; }
   const Vae& vae() const noexcept { return vae_; }
 
  private:
+  void denoise_segments(const Team& team, const Shot& shot, const std::vector<Segment>& segments, const Tensor& prompt,
+                        const Tensor& negative, const Sampling& sampling, Observer& observer, RenderState& state,
+                        const Keep& keep) const;
+  void decode(const Team& team, const Shot& shot, double fps, Observer& observer, RenderState& state, const Keep& keep) const;
   const Pipeline& pipeline_;
   Transformer transformer_;
   Vae vae_;
 };
 
 /// One shot from its prompts: text features, weights, film. Collective over team.world. Throws Error (usage) when model
-/// and shot do not fit.
+/// and shot do not fit, Error (input) when `state` is not of this shot.
 Rendered render(const Pipeline& pipeline, const Team& team, const Shot& shot, const Sampling& sampling, double fps,
-                Observer& observer);
+                Observer& observer, RenderState state = {}, const Keep& keep = {});
 
 /// The first `num_frames` of a film as the autoencoder takes them: pixels [3, F, H, W], byte / 127.5 - 1.
 Tensor from_bytes(const Film& film, std::int64_t num_frames);

@@ -85,7 +85,7 @@ Band double_size(const Band& x) {
 Band level_up(VaeStream& stream, const Level& level, Band x, bool first) {
   const Band input = level.shortcut_channels ? x : Band();
   for (const ResidualBlock& block : level.blocks) x = stream.residual(block, std::move(x));
-  if (level.temporal) x = stream.double_time(*level.temporal, x);
+  if (level.temporal) x = stream.double_time(*level.temporal, x, first);
   if (level.spatial) x = stream.convolve(*level.spatial, double_size(x));
   if (level.shortcut_channels) add(duplicate_up(input, level.shortcut_channels, level.temporal ? 2 : 1, 2, first), x);
   return x;
@@ -162,57 +162,87 @@ Vae::Vae(const VaeConfig& config, const TensorSource& source, const Comm& node) 
 Vae::~Vae() = default;
 Vae::Vae(Vae&&) noexcept = default;
 
-void Vae::decode(const Comm& everyone, const Tensor& z, const Sink& sink) const {
-  const VaeConfig& c = config_;
-  REEL_CHECK(z.shape().size() == 4 && z.dim(0) == c.z_dim, "latents {}", to_string(z.shape()));
-  const int64_t frames = z.dim(1), height = z.dim(2), width = z.dim(3), p = c.patch_size;
-  const int workers = static_cast<int>(std::min<int64_t>(everyone.size(), height));
-  const Comm comm = everyone.split(everyone.rank() < workers ? 0 : 1);
-  if (everyone.rank() >= workers) return;
-  VaeStream stream(comm, height);
-  const Interval mine = stream.my_rows();
-  int64_t done = 0;
-  for (int64_t t = 0; t < frames; ++t) {
-    Band x(1, mine.size(), width, c.z_dim);
-    for (int64_t y = 0; y < mine.size(); ++y)
-      for (int64_t i = 0; i < width; ++i)
-        for (int64_t ch = 0; ch < c.z_dim; ++ch)
-          x.data[static_cast<std::size_t>((y * width + i) * c.z_dim + ch)] =
-              z[((ch * frames + t) * height + mine.begin + y) * width + i];
-    x = stream.convolve(weights_->decoder_in, pointwise(weights_->post_quant, x));
-    x = through_middle(stream, weights_->decoder_middle, std::move(x));
-    for (const Level& level : weights_->up) x = level_up(stream, level, std::move(x), t == 0);
-    x = stream.convolve(weights_->decoder_out, normalise_channels(x, weights_->decoder_norm, Activation::silu));
-    // Pixels out of patches (column offset slower than row offset), clamped; then the bands meet on rank 0.
-    const int64_t rows = x.rows * p, columns = x.width * p;
-    Tensor pixels({x.frames, rows, columns, 3});
-    for_rows(x.frames * rows, [&](int64_t i) {
-      const int64_t f = i / rows, y = i % rows;
-      for (int64_t col = 0; col < columns; ++col)
-        for (int64_t ch = 0; ch < 3; ++ch) {
-          const float v = x.frame(f)[(y / p * x.width + col / p) * x.channels + (ch * p + col % p) * p + y % p];
-          pixels[(i * columns + col) * 3 + ch] = std::min(std::max(v, -1.0f), 1.0f);  // in this order NaN stays NaN
-        }
-    });
-    const int64_t row_scale = rows / mine.size(), row_floats = columns * 3;
-    Tensor whole = comm.rank() == 0 ? Tensor({x.frames, height * row_scale, columns, 3}) : Tensor();
-    for (int64_t f = 0; f < x.frames; ++f) {
-      std::vector<Comm::Message> messages;
-      const auto bytes = [&](int64_t r) { return static_cast<std::size_t>(r * row_scale * row_floats) * sizeof(float); };
-      const float* band = pixels.data() + f * rows * row_floats;
-      if (comm.rank() == 0)
-        for (int r = 0; r < comm.size(); ++r) {
-          const Interval theirs = slice(height, comm.size(), r);
-          messages.push_back({r, band, r == 0 ? bytes(mine.size()) : 0,
-                              whole.data() + (f * height + theirs.begin) * row_scale * row_floats, bytes(theirs.size())});
-        }
-      else
-        messages.push_back({0, band, bytes(mine.size()), nullptr, 0});
-      comm.exchange(messages);
-    }
-    if (comm.rank() == 0) sink(done, whole);
-    done += x.frames;
+std::vector<int64_t> Vae::joins(int64_t begin) const {
+  // Backwards: what a stage looks back at, in frames of its own rate. Two frames for each convolution over time.
+  const auto back = [](int64_t frames, int64_t rate) { return (frames + rate - 1) / rate; };
+  int64_t rate = 1;
+  for (const Level& level : weights_->up) rate *= level.temporal ? 2 : 1;
+  std::vector<int64_t> from{begin - back(2, rate)};
+  for (auto level = weights_->up.rbegin(); level != weights_->up.rend(); ++level) {
+    rate /= level->temporal ? 2 : 1;
+    from.push_back(from.back() - back(4 * static_cast<int64_t>(level->blocks.size()) + (level->temporal ? 2 : 0), rate));
   }
+  from.push_back(from.back() - 10);  // the first convolution and the two residual blocks of the middle
+  std::reverse(from.begin(), from.end());
+  return from;
+}
+
+void Vae::decode(const Comm& everyone, const Tensor& z, const Sink& sink, int64_t begin,
+                 const std::function<void(int64_t)>& after_latent) const {
+  const VaeConfig& c = config_;
+  REEL_CHECK(z.shape().size() == 4 && z.dim(0) == c.z_dim && begin >= 0 && begin <= z.dim(1), "latents {}, from {}", to_string(z.shape()), begin);
+  const int64_t frames = z.dim(1), height = z.dim(2);
+  const int workers = static_cast<int>(std::min<int64_t>(everyone.size(), height));
+  const bool works = everyone.rank() < workers;
+  const Comm comm = everyone.split(works ? 0 : 1);
+  VaeStream stream(comm, height);
+  const std::vector<int64_t> from = joins(begin);
+  for (int64_t t = std::max<int64_t>(0, from.front()); t < frames; ++t) {
+    const Tensor pixels = works ? decode_one(stream, z, t, from) : Tensor();
+    if (t < begin) continue;
+    if (!pixels.empty()) sink(t == 0 ? 0 : 1 + (t - 1) * c.scale_factor_temporal, pixels);
+    if (after_latent) after_latent(t + 1);
+  }
+}
+
+// Frames of latent frame t on rank 0; empty on others, and for frames before `from.back()`.
+Tensor Vae::decode_one(VaeStream& stream, const Tensor& z, int64_t t, const std::vector<int64_t>& from) const {
+  const VaeConfig& c = config_;
+  const Comm& comm = stream.comm();
+  const int64_t frames = z.dim(1), height = z.dim(2), width = z.dim(3), p = c.patch_size;
+  const Interval mine = stream.my_rows();
+  Band x(1, mine.size(), width, c.z_dim);
+  for (int64_t y = 0; y < mine.size(); ++y)
+    for (int64_t i = 0; i < width; ++i)
+      for (int64_t ch = 0; ch < c.z_dim; ++ch)
+        x.data[static_cast<std::size_t>((y * width + i) * c.z_dim + ch)] =
+            z[((ch * frames + t) * height + mine.begin + y) * width + i];
+  x = stream.convolve(weights_->decoder_in, pointwise(weights_->post_quant, x));
+  x = through_middle(stream, weights_->decoder_middle, std::move(x));
+  for (std::size_t i = 0; i < weights_->up.size(); ++i) {
+    if (t < from[i + 1]) return {};
+    x = level_up(stream, weights_->up[i], std::move(x), t == 0);
+  }
+  if (t < from.back()) return {};
+  x = stream.convolve(weights_->decoder_out, normalise_channels(x, weights_->decoder_norm, Activation::silu));
+  // Pixels out of patches (column offset slower than row offset), clamped; then the bands meet on rank 0.
+  const int64_t rows = x.rows * p, columns = x.width * p;
+  Tensor pixels({x.frames, rows, columns, 3});
+  for_rows(x.frames * rows, [&](int64_t i) {
+    const int64_t f = i / rows, y = i % rows;
+    for (int64_t col = 0; col < columns; ++col)
+      for (int64_t ch = 0; ch < 3; ++ch) {
+        const float v = x.frame(f)[(y / p * x.width + col / p) * x.channels + (ch * p + col % p) * p + y % p];
+        pixels[(i * columns + col) * 3 + ch] = std::min(std::max(v, -1.0f), 1.0f);  // in this order NaN stays NaN
+      }
+  });
+  const int64_t row_scale = rows / mine.size(), row_floats = columns * 3;
+  Tensor whole = comm.rank() == 0 ? Tensor({x.frames, height * row_scale, columns, 3}) : Tensor();
+  for (int64_t f = 0; f < x.frames; ++f) {
+    std::vector<Comm::Message> messages;
+    const auto bytes = [&](int64_t r) { return static_cast<std::size_t>(r * row_scale * row_floats) * sizeof(float); };
+    const float* band = pixels.data() + f * rows * row_floats;
+    if (comm.rank() == 0)
+      for (int r = 0; r < comm.size(); ++r) {
+        const Interval theirs = slice(height, comm.size(), r);
+        messages.push_back({r, band, r == 0 ? bytes(mine.size()) : 0,
+                            whole.data() + (f * height + theirs.begin) * row_scale * row_floats, bytes(theirs.size())});
+      }
+    else
+      messages.push_back({0, band, bytes(mine.size()), nullptr, 0});
+    comm.exchange(messages);
+  }
+  return whole;
 }
 
 Tensor Vae::encode(const Comm& everyone, const Tensor& video) const {

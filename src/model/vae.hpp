@@ -4,6 +4,7 @@
 // across ranks. Activations are channels-last: [frames, rows, W, C].
 #include <functional>
 #include <memory>
+#include <vector>
 
 #include "core/comm.hpp"
 #include "core/tensor.hpp"
@@ -11,6 +12,8 @@
 #include "model/weights.hpp"
 
 namespace reel::model {
+
+class VaeStream;
 
 class Vae {
  public:
@@ -24,9 +27,13 @@ class Vae {
   /// Receives decoded frames on rank 0, in order: frames [f, H, W, 3] in [-1, 1], the first of them number `first`.
   using Sink = std::function<void(std::int64_t first, const Tensor& frames)>;
 
-  /// Decodes z [z_dim, T, h, w] (as the autoencoder uses it: not normalised) to 1 + 4 (T - 1) frames. z is the same on
-  /// every rank. Collective over `comm`; only as many ranks work as there are latent rows.
-  void decode(const Comm& comm, const Tensor& z, const Sink& sink) const;
+  /// Decodes latent frames [begin, T) of z [z_dim, T, h, w] (as the autoencoder uses it: not normalised), of all T to
+  /// 1 + 4 (T - 1) frames. z is the same on every rank. Collective over `comm`; only as many ranks work as there are
+  /// latent rows. With begin > 0 the frames before are gone through again as far as later ones depend on them, each
+  /// level of the network from where it must: the same bits, at the price of some latent frames.
+  /// `after_latent(t)` is called on every rank once t latent frames are done.
+  void decode(const Comm& comm, const Tensor& z, const Sink& sink, std::int64_t begin = 0,
+              const std::function<void(std::int64_t)>& after_latent = {}) const;
 
   /// Mean [z_dim, T, h, w] of the posterior of video [3, F, H, W] in [-1, 1]; T = 1 + (F - 1) / 4, a rest of frames is
   /// dropped. The same on every rank.
@@ -39,6 +46,10 @@ class Vae {
 
  private:
   struct Weights;
+  /// The latent frame from which each stage must run (negative: from 0) so that frames from `begin` on are right: the
+  /// middle, the levels, the end.
+  std::vector<std::int64_t> joins(std::int64_t begin) const;
+  Tensor decode_one(VaeStream& stream, const Tensor& z, std::int64_t t, const std::vector<std::int64_t>& from) const;
   VaeConfig config_;
   SharedFloats store_;
   std::unique_ptr<Weights> weights_;

@@ -52,8 +52,8 @@ class VaeStream {
   Band convolve(const Conv& conv, const Band& x, std::int64_t stride = 1);
   /// Temporal halving: the first frame passes untouched, then every two frames give one from three (y0 y1 y2).
   Band halve_time(const Conv& conv, const Band& y);
-  /// Temporal doubling: the first frame passes untouched, later frames give two each (halves of the channels).
-  Band double_time(const Conv& conv, const Band& x);
+  /// Temporal doubling: the first frame of a clip passes untouched, later frames give two each (halves of the channels).
+  Band double_time(const Conv& conv, const Band& x, bool first);
   Band residual(const ResidualBlock& block, Band x);
   Band attention(const MiddleAttention& weights, Band x);
 

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <fstream>
 #include <limits>
+#include <nlohmann/json.hpp>
 
 #include "core/parallel.hpp"
 
@@ -15,6 +16,16 @@ void Recorder::log(const char* type, const std::string& key, double value) {
   const auto now = std::chrono::system_clock::now().time_since_epoch();
   events_.push_back(fmt::format(R"({{"namespace": "reel", "time_ms": {}, "event_type": "{}", "key": "{}", "value": {}}})",
                                 std::chrono::duration_cast<std::chrono::milliseconds>(now).count(), type, key, value));
+}
+
+void Recorder::note(const std::string& line) {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  events_.push_back(nlohmann::json{{"namespace", "reel"},
+                                   {"time_ms", std::chrono::duration_cast<std::chrono::milliseconds>(now).count()},
+                                   {"event_type", "POINT_IN_TIME"},
+                                   {"key", "note"},
+                                   {"value", line}}
+                        .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
 }
 
 void Recorder::begin(const std::string& phase, std::int64_t num_steps) {

@@ -28,6 +28,9 @@ class Recorder : public model::Observer {
   using Listener = std::function<void(const Phase& phase, bool ended)>;
   explicit Recorder(Listener listener = {}) : listener_(std::move(listener)) {}
 
+  /// A line for the log.
+  void note(const std::string& line);
+
   void begin(const std::string& phase, std::int64_t num_steps) override;
   void step(double flops) override;
   void end() override;

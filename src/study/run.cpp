@@ -6,14 +6,17 @@
 
 #include "core/digest.hpp"
 #include "core/parallel.hpp"
+#include "core/stop.hpp"
 #include "io/atomic_file.hpp"
 #include "io/results.hpp"
 #include "io/video.hpp"
 #include "model/peak.hpp"
+#include "study/checkpoint.hpp"
 #include "study/energy.hpp"
 #include "study/measure_films.hpp"
 #include "study/pricing.hpp"
 #include "study/provenance.hpp"
+#include "study/tables.hpp"
 #include "worlds/world.hpp"
 
 namespace reel::study {
@@ -121,6 +124,93 @@ void add_result(const Experiment& e, const model::Rendered& rendered, io::Record
                                {"lat_c", "lat_t", "lat_y", "lat_x"}, std::vector<float>(rendered.latents.begin(), rendered.latents.end()), {}});
 }
 
+// The digest of a result that is there, complete and undamaged; otherwise "".
+std::string finished_digest(const fs::path& result) {
+  std::error_code ignored;
+  if (!fs::exists(result, ignored)) return "";
+  try {
+    const io::Verification found = io::verify(result);
+    return found.good() ? found.recorded : "";
+  } catch (const Error&) {
+    return "";
+  }
+}
+
+// Times of sittings that this one went on from: they were paid for as well.
+void add_earlier(const std::vector<Sitting>& earlier, double save_s, io::Record& record) {
+  record.datasets.push_back({"/measured/checkpoint_wall", "s", "time spent on checkpoints in this sitting", {}, {}, std::vector<double>{save_s}, {}});
+  if (earlier.empty()) return;
+  const auto num = static_cast<int64_t>(earlier.size());
+  const auto add = [&](const std::string& name, const std::string& unit, const std::string& long_name, auto get) {
+    record.datasets.push_back({"/measured/earlier_" + name, unit, long_name, {num}, {"sitting"}, column(earlier, get), {}});
+  };
+  add("wall", "s", "wall time of each sitting before this one", [](const Sitting& s) { return s.wall_s; });
+  add("nodes", "1", "its nodes", [](const Sitting& s) { return s.num_nodes; });
+  add("cores", "1", "its ranks times threads", [](const Sitting& s) { return s.num_cores; });
+  add("energy", "J", "its energy; NaN: not available", [](const Sitting& s) { return s.energy_j; });
+}
+
+// Keeps where a run stands, and ends it when somebody asks.
+class Keeper {
+ public:
+  Keeper(const Comm& world, const Comm& node, const Checkpoint& checkpoint, const std::vector<Sitting>& earlier, const Sittings& sittings,
+         EnergyMeter* meter, double start_s)
+      : world_(world), checkpoint_(checkpoint), earlier_(earlier), every_step_(sittings.keep_every_step), meter_(meter), start_s_(start_s) {
+    now_.num_cores = 0;
+    for (const int64_t threads : world.all_gather(num_threads())) now_.num_cores += threads;
+    now_.num_nodes = 0;
+    for (const int64_t first : world.all_gather(node.rank() == 0 ? 1 : 0)) now_.num_nodes += first;
+    world.together([&] { stopping_.emplace(sittings.stopping, world.rank() == 0, start_s); });
+  }
+
+  void operator()(const model::RenderState& state) {
+    const std::string reason = stopping_->reason(save_s_);
+    const bool stops = world_.max(reason.empty() ? 0 : 1) != 0;
+    // A save that takes as long as the last one stays within 1 % of the time up to now; the first one always may.
+    const double now_s = unix_now_s();
+    const bool due = every_step_ || spent_s_ == 0 || spent_s_ + save_s_ < 0.01 * (now_s - start_s_);
+    now_.wall_s = now_s - start_s_;
+    if (stops) sum_energy();
+    std::string why = reason;
+    world_.together([&] {
+      if (world_.rank() != 0 || !(due || stops)) return;
+      Standing standing{state, earlier_};
+      standing.sittings.push_back(now_);
+      checkpoint_.save(standing);
+      save_s_ = unix_now_s() - now_s;
+      spent_s_ += save_s_;
+    });
+    if (!stops) return;
+    for (const std::string& text : world_.all_gather(reason))  // the lowest rank that has one
+      if (!text.empty() && why.empty()) why = text;
+    why = world_.broadcast(why, 0);
+    throw Error(Exit::stopped, fmt::format("{}; {} steps and {} latent frames saved", why, state.denoise.scheduler.step, state.decoded),
+                checkpoint_.path().string(), "run the same command again: it goes on from here");
+  }
+
+  double spent_s() const noexcept { return spent_s_; }
+
+ private:
+  // Of all nodes; unknown when one does not know.
+  void sum_energy() {
+    const std::optional<double> mine = meter_ ? meter_->stop().total_j() : std::nullopt;
+    now_.energy_j = 0;
+    const int64_t unknown = -1;  // [mJ] as a whole number, so that ranks exchange no floats
+    const bool meters = meter_ != nullptr;
+    for (const int64_t mj : world_.all_gather(!meters ? 0 : mine ? static_cast<int64_t>(*mine * 1000) : unknown))
+      now_.energy_j = mj == unknown ? std::numeric_limits<double>::quiet_NaN() : now_.energy_j + static_cast<double>(mj) / 1000;
+  }
+
+  const Comm& world_;
+  const Checkpoint& checkpoint_;
+  const std::vector<Sitting>& earlier_;
+  bool every_step_;
+  EnergyMeter* meter_;
+  double start_s_, save_s_ = 0, spent_s_ = 0;
+  Sitting now_;
+  std::optional<Stopping> stopping_;
+};
+
 }  // namespace
 
 model::Sampling model_sampling(const Sampler& sampler) {
@@ -139,7 +229,8 @@ void expect_ranks(const Run& run, const Comm& world) {
                 "run.ranks", fmt::format("start with: mpirun -n {} reel run ..., or --set run.ranks={}", run.num_ranks, world.size()));
 }
 
-RunSummary run_experiment(const Experiment& e, const Comm& world, const std::string& command_line, Recorder::Listener listener) {
+RunSummary run_experiment(const Experiment& e, const Comm& world, const std::string& command_line, Recorder::Listener listener,
+                          const Sittings& sittings) {
   using model::Pipeline;
   if (e.model.profile != "f32")
     throw Error(Exit::usage, fmt::format("the numerics profile '{}' is not available", e.model.profile), "model.profile", "use \"f32\"");
@@ -174,6 +265,7 @@ RunSummary run_experiment(const Experiment& e, const Comm& world, const std::str
     if (team.node.rank() == 0) meter.emplace("/", price_task(e).node_w);
   });
   if (meter) meter->start();
+  const double start_s = unix_now_s();
   Recorder recorder(std::move(listener));
   InputDigests digests;
   recorder.begin("hash", 1);
@@ -187,28 +279,63 @@ RunSummary run_experiment(const Experiment& e, const Comm& world, const std::str
                 "model.sha256 asks for " + e.model.sha256);
 
   shot.first_frames = std::move(first_frames);
-  const model::Rendered rendered = model::render(*pipeline, team, shot, sampling, e.shot.fps, recorder);
+
+  RunSummary s;
+  s.task_id = task_id(e, digests);
+  s.weights = pipeline->is_synthetic() ? "synthetic" : e.model.path.string();
+  Run layout = e.run;  // as it really runs
+  layout.num_ranks = world.size();
+  layout.num_threads = num_threads();
+  s.run_id = run_id(s.task_id, layout, sittings.repeat);
+  s.result = e.output.dir / (s.run_id + ".h5");
+  if (e.output.video != "none") s.film = e.output.dir / (s.run_id + (e.output.video == "ffv1" ? ".mkv" : ".mp4"));
+  const auto tell = [&](const std::string& line) {
+    recorder.note(line);
+    if (world.rank() == 0 && sittings.tell) sittings.tell(line);
+  };
+  if (sittings.keep_finished) {
+    s.result_digest = world.broadcast(world.rank() == 0 ? finished_digest(s.result) : std::string(), 0);
+    if (!s.result_digest.empty()) {
+      s.num_sittings = 0;
+      return s;
+    }
+  }
+  const Checkpoint checkpoint(e.output.dir / (sittings.checkpoint.empty() ? s.task_id + ".checkpoint" : sittings.checkpoint), s.task_id);
+  std::optional<Standing> found;
+  world.together([&] {
+    std::vector<std::string> complaints;
+    if (world.rank() == 0) found = checkpoint.load(complaints);
+    for (const std::string& complaint : complaints) tell("left out: " + complaint);
+  });
+  found = broadcast(world, std::move(found));
+  std::vector<Sitting> earlier;
+  if (found) {
+    earlier = std::move(found->sittings);
+    tell(fmt::format("goes on from '{}': {} of {} steps of this segment, {} latent frames decoded", checkpoint.path().filename().string(),
+                              found->state.denoise.scheduler.step, sampling.num_steps, found->state.decoded));
+  }
+  Keeper keeper(world, team.node, checkpoint, earlier, sittings, meter ? &*meter : nullptr, start_s);
+  const model::Rendered rendered = [&] {
+    const HearStop hear;
+    return model::render(*pipeline, team, shot, sampling, e.shot.fps, recorder, found ? std::move(found->state) : model::RenderState{},
+                         [&](const model::RenderState& state) { keeper(state); });
+  }();
+  s.num_sittings = static_cast<int64_t>(earlier.size()) + 1;
+  s.save_s = keeper.spent_s();
 
   io::Record record;
   std::vector<std::string> energies = world.all_gather(meter ? energy_json(meter->stop()) : std::string());
   std::erase(energies, "");
+  add_earlier(earlier, keeper.spent_s(), record);
   add_energy(energies, record);
   const double peak = model::measured_peak_flops() * num_threads();
   recorder.write(world, peak, record);
   const std::vector<std::int64_t> memory = world.all_gather(peak_memory_bytes());
   const std::vector<std::int64_t> peaks = world.all_gather(static_cast<std::int64_t>(peak));
 
-  RunSummary s;
-  s.weights = pipeline->is_synthetic() ? "synthetic" : e.model.path.string();
   s.phases = recorder.phases();
   for (std::int64_t p : peaks) s.peak_flops += static_cast<double>(p);
   s.peak_memory_bytes = *std::max_element(memory.begin(), memory.end());
-  s.task_id = task_id(e, digests);
-  Run layout = e.run;  // as it really ran
-  layout.num_ranks = world.size();
-  layout.num_threads = num_threads();
-  s.run_id = run_id(s.task_id, layout);
-  s.result = e.output.dir / (s.run_id + ".h5");
   const std::string rank_facts = rank_provenance_json();
   const std::vector<std::string> all_facts = world.all_gather(rank_facts);
 
@@ -217,6 +344,7 @@ RunSummary run_experiment(const Experiment& e, const Comm& world, const std::str
     add_result(e, rendered, record);
     io::Attributes& root = record.groups["/"];
     root["title"] = e.title;
+    root["repeat"] = sittings.repeat;
     root["task_id"] = s.task_id;
     root["run_id"] = s.run_id;
     root["result_version"] = std::int64_t{result_version};
@@ -227,16 +355,13 @@ RunSummary run_experiment(const Experiment& e, const Comm& world, const std::str
     const std::string inputs = nlohmann::json{{"model", digests.model}, {"first_frames", digests.first_frames}}.dump();
     add_provenance(record, {e.text, e.overrides, resolved_json(e), task_json(e, digests), inputs}, all_facts, command_line);
     s.result_digest = io::write_record(s.result, record);
-    if (e.output.video != "none") {
-      const bool lossless = e.output.video == "ffv1";
-      s.film = e.output.dir / (s.run_id + (lossless ? ".mkv" : ".mp4"));
-      io::write_video(s.film, rendered.film, {.lossless = lossless});
-    }
+    if (!s.film.empty()) io::write_video(s.film, rendered.film, {.lossless = e.output.video == "ffv1"});
     if (measures) {
       const MeasureTask task = measure_task(e, s.result);
       s.measurement = task.out;
       s.measurement_text = measurement_text(measure_film(task), /*brief=*/true);
     }
+    checkpoint.remove();
   });
   return s;
 }

@@ -7,6 +7,7 @@
 #include "model/generate.hpp"
 #include "study/experiment.hpp"
 #include "study/recorder.hpp"
+#include "study/stopping.hpp"
 
 namespace reel::study {
 
@@ -15,6 +16,8 @@ struct RunSummary {
   std::filesystem::path result, film;                   ///< film is empty with output.video = "none"
   std::filesystem::path measurement;                    ///< side file; empty without a [measure] table
   std::string measurement_text;                         ///< for the terminal
+  std::int64_t num_sittings = 1;                        ///< 2 and more: went on from a checkpoint; 0: it was there
+  double save_s = 0;                                    ///< spent on checkpoints
   std::vector<Phase> phases;                            ///< of rank 0
   double peak_flops = 0;                                ///< of all ranks [flop/s]
   std::int64_t peak_memory_bytes = 0;                   ///< largest of any rank
@@ -25,9 +28,23 @@ model::Sampling model_sampling(const Sampler& sampler);
 /// Throws Error (launch) when the experiment asks for another number of ranks than there is.
 void expect_ranks(const Run& run, const Comm& world);
 
-/// Renders `experiment` and writes `<run_id>.h5` and the film into output.dir. Collective over `world`; the summary is
-/// complete on rank 0. Throws Error before the first exchange for anything that can be known by then.
+/// What does not belong to the experiment: how long it may run, and what is kept of a run that stops.
+struct Sittings {
+  Stopping::Options stopping;
+  /// Every step is kept, whatever it takes; otherwise as often as that takes less than 1 % of the time. A run that is asked
+  /// to stop is kept in any case.
+  bool keep_every_step = false;
+  std::string checkpoint;  ///< file in output.dir; "": "<task_id>.checkpoint"
+  std::int64_t repeat = 0;  ///< part of the run_id
+  /// A result of this task on this layout that is there and whole is left as it is.
+  bool keep_finished = false;
+  std::function<void(const std::string&)> tell;  ///< on rank 0: what people should know now
+};
+
+/// Renders `experiment`, from a checkpoint when there is one, and writes `<run_id>.h5` and the film into output.dir.
+/// Collective over `world`; the summary is complete on rank 0. Throws Error before the first exchange for anything that can
+/// be known by then, and Error (stopped) after having saved where it stands.
 RunSummary run_experiment(const Experiment& experiment, const Comm& world, const std::string& command_line,
-                          Recorder::Listener listener);
+                          Recorder::Listener listener, const Sittings& sittings = {});
 
 }  // namespace reel::study

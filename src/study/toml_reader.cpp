@@ -269,20 +269,23 @@ double TableReader::number(const std::string& key, double fallback, double min, 
   return fallback;
 }
 
+std::optional<double> parse_seconds(std::string_view text) {
+  double amount = 0;
+  const char* const last = text.data() + text.size();
+  const auto [next, failure] = std::from_chars(text.data(), last, amount);
+  std::string_view unit(next, static_cast<std::size_t>(last - next));
+  if (unit.starts_with(' ')) unit.remove_prefix(1);
+  const std::map<std::string_view, double> units{{"ms", 1e-3}, {"s", 1.0}, {"min", 60.0}, {"h", 3600.0}};
+  const auto scale = units.find(unit);
+  if (failure != std::errc() || scale == units.end() || !std::isfinite(amount) || amount <= 0) return {};
+  return amount * scale->second;
+}
+
 double TableReader::seconds(const std::string& key, double fallback) {
   const toml::node* node = know(key);
   if (node == nullptr) return fallback;
-  if (const auto value = node->value_exact<std::string>()) {
-    double amount = 0;
-    const char* const last = value->data() + value->size();
-    const auto [next, failure] = std::from_chars(value->data(), last, amount);
-    std::string_view unit(next, static_cast<std::size_t>(last - next));
-    if (unit.starts_with(' ')) unit.remove_prefix(1);
-    const std::map<std::string_view, double> units{{"ms", 1e-3}, {"s", 1.0}, {"min", 60.0}, {"h", 3600.0}};
-    const auto scale = units.find(unit);
-    if (failure == std::errc() && scale != units.end() && std::isfinite(amount) && amount > 0)
-      return amount * scale->second;
-  }
+  if (const auto value = node->value_exact<std::string>())
+    if (const auto found = parse_seconds(*value)) return *found;
   error(key, fmt::format("'{}' must be a positive time with its unit", name(key)),
         "write for example \"2.5 s\"   units: ms, s, min, h");
   return fallback;

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <limits>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -43,6 +44,9 @@ class TomlDocument {
   std::map<std::string, std::vector<const toml::table*>> tables_;  // tables that were read; elements share their path
   std::set<const toml::table*> read_;                              // the same, each once
 };
+
+/// "2.5 s", "90 min": a positive time with its unit (ms, s, min, h) in seconds; nothing for other texts.
+std::optional<double> parse_seconds(std::string_view text);
 
 /// One table of a document. Each getter makes its key known, checks type and range, and gives `fallback` when the key
 /// is absent or wrong (the finding is then in the document).

@@ -32,7 +32,7 @@ struct Injection {
 /// | jitter      | house, locked off                  | camera moves by `knob` px sin, 3 Hz, in x   | 0     |
 /// | wobble      | house, locked off                  | smooth warp of `knob` px RMS, 3 Hz          | 0     |
 /// | boil        | house, locked off                  | texture noise of `knob` levels, sigma       | 0     |
-/// | flicker     | house, locked off                  | brightness + `knob` levels sin, 4 Hz        | 0     |
+/// | flicker     | house, locked off                  | brightness + `knob` levels sin, about 4 Hz  | 0     |
 /// | pan, push   | house                              | times the usual speed: nothing is wrong     | 0     |
 const std::vector<Injection>& injections();
 

@@ -181,9 +181,12 @@ Clip make_flawed_house(std::string_view name, double knob, std::uint64_t seed, c
   }
   Clip clip = make_house(seed, house_spec(spec, "static camera", seed));
   if (name == "boil" && knob != 0) add_boil(clip, draws, knob);
+  // Whole periods: their root mean square is knob / sqrt(2), whatever the phase.
+  const auto num_frames = static_cast<double>(clip.film.num_frames);
+  const double periods = std::max(1.0, std::round(flicker_hz * num_frames / spec.fps));
   if (name == "flicker" && knob != 0)
     for (std::int64_t f = 0; f < clip.film.num_frames; ++f) {
-      const double more = knob * std::sin(phase + tau * flicker_hz * static_cast<double>(f) / spec.fps);
+      const double more = knob * std::sin(phase + tau * periods * static_cast<double>(f) / num_frames);
       std::uint8_t* out = clip.film.frame(f);
       for (std::int64_t i = 0; i < clip.film.frame_bytes(); ++i) out[i] = to_byte(out[i] + more);
     }

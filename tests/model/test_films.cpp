@@ -45,7 +45,7 @@ TEST_P(FilmParity, EveryStepAndTheFilm) {
   const Context negative = guided ? transformer.encode_context(features[1]) : Context{};
   std::vector<Tensor> steps;
   const Tensor latents = denoise(team, transformer, pipeline.scheduler(), sampling, prompt, negative, noise, clean, silent,
-                                 [&](int, const Tensor& sample) { steps.push_back(sample); });
+                                 [&](const DenoiseState& now) { steps.push_back(now.sample); });
   if (GetParam() != "pipeline_long_prompt") {
     const Tensor want = golden::tensor(golden::open(GetParam() + ".mid"), "steps");
     ASSERT_EQ(static_cast<int64_t>(steps.size()), want.dim(0));

@@ -79,7 +79,9 @@ TEST(Lab, FlawsOfAnObjectLastAsLongAsTheKnobSays) {
   for (std::int64_t f = 0; f < gone.film.num_frames; ++f) {
     const bool blank = std::all_of(gone.film.frame(f), gone.film.frame(f) + gone.film.frame_bytes(), [](auto v) { return v == 255; });
     empty += blank;
-    if (f == static_cast<std::int64_t>(event)) EXPECT_TRUE(blank);
+    if (f == static_cast<std::int64_t>(event)) {
+      EXPECT_TRUE(blank);
+    }
   }
   EXPECT_EQ(empty, 3);
   const Clip jumped = make_injected("teleport", 8, 4, spec());
