@@ -160,6 +160,7 @@ int main(int argc, char** argv) {
   root.add_flag("-q,--quiet", global().quiet, "no progress");
   root.add_flag("--json", global().json, "results as JSON on stdout");
   add_run(root);
+  add_sweep(root);
   add_forward(root);
   add_world(root);
   add_info(root);
@@ -167,6 +168,7 @@ int main(int argc, char** argv) {
   add_cost(root);
   add_verify(root);
   for (int i = 0; i < argc; ++i) global().command_line += (i ? " " : "") + std::string(argv[i]);
+  global().words.assign(argv, argv + argc);
   set_signals();
   launch_rank();
   int code = 0;

@@ -10,6 +10,7 @@
 #include "core/parallel.hpp"
 #include "study/benchmark.hpp"
 #include "study/run.hpp"
+#include "study/sweep.hpp"
 
 namespace reel::app {
 namespace {
@@ -92,8 +93,8 @@ struct Options {
   std::string out;
   bool lossless = false, keep_every_step = false;
   int threads = 0;
-  std::string walltime;
-  std::int64_t stop_after = 0;
+  std::string walltime, manifest;
+  std::int64_t stop_after = 0, index = -1;
 };
 
 void run_benchmark(const std::string& text, const Options& o, const Comm& world) {
@@ -124,12 +125,43 @@ void run_benchmark(const std::string& text, const Options& o, const Comm& world)
     std::printf("%s\nresult   %s\ndigest   %s\n", study::benchmark_text(results).c_str(), results.file.c_str(), results.result_digest.c_str());
 }
 
+study::Sittings sittings_of(const Options& o, const Comm& world, double start_s) {
+  study::Sittings sittings;
+  sittings.stopping.after_steps = o.stop_after;
+  world.together([&] {
+    if (!o.walltime.empty()) sittings.stopping.walltime_s = study::parse_duration_s(o.walltime, "--walltime") - (study::unix_now_s() - start_s);
+  });
+  sittings.keep_every_step = o.keep_every_step;
+  sittings.tell = [](const std::string& line) {
+    if (!global().quiet) std::fprintf(stderr, "%s\n", line.c_str());
+  };
+  return sittings;
+}
+
+// One element of an array job.
+void run_of_manifest(const Options& o, const Comm& world, double start_s) {
+  study::Manifest manifest;
+  world.together([&] {
+    manifest = study::Manifest::read(o.manifest);
+    const study::Run layout = manifest.experiment(manifest.at(o.index)).run;
+    if (layout.num_threads > 0) set_num_threads(static_cast<int>(layout.num_threads));
+  });
+  const bool speaks = world.rank() == 0;
+  Progress progress(speaks && !global().quiet);
+  const study::RunSummary summary = study::run_one(manifest, o.index, world, global().command_line,
+                                                   [&](const study::Phase& p, bool ended) { progress(p, ended); }, sittings_of(o, world, start_s));
+  if (speaks && global().json) print_json(summary, world.size());
+  if (speaks && !global().json) print_summary(summary, world.size());
+}
+
 }  // namespace
 
 void add_run(CLI::App& root) {
   auto o = std::make_shared<Options>();
   CLI::App* verb = root.add_subcommand("run", "render an experiment: film, digest and measurements");
-  verb->add_option("file", o->file, "experiment file (TOML)")->required();
+  verb->add_option("file", o->file, "experiment file (TOML)");
+  verb->add_option("--manifest", o->manifest, "instead of a file: a sweep's folder, for array jobs")->excludes("file");
+  verb->add_option("--index", o->index, "which run of the manifest")->needs("--manifest")->check(CLI::Range(0, 1'000'000));
   verb->add_option("--set", o->set, "override a key: --set sampler.steps=30")->allow_extra_args(false);
   verb->add_option("-o,--out", o->out, "folder for results (output.dir)");
   verb->add_option("--threads", o->threads, "threads per rank (run.threads)")->check(CLI::Range(1, 4096));
@@ -139,7 +171,9 @@ void add_run(CLI::App& root) {
   verb->add_flag("--keep-every-step", o->keep_every_step, "save after every step; otherwise within 1 % of the time");
   verb->callback([o] {
     const double start_s = study::unix_now_s();
+    if (o->file.empty() && o->index < 0) throw Error(Exit::usage, "which experiment?", "reel run", "reel run FILE.toml");
     const Comm world = start_ranks(0);
+    if (o->index >= 0) return run_of_manifest(*o, world, start_s);
     // One rank reads the file, so it need not be on every node and is the same everywhere.
     std::string text;
     world.together([&] {
@@ -164,17 +198,9 @@ void add_run(CLI::App& root) {
     study::PriceTask price;
     world.together([&] { price = study::price_task(experiment); });
     const bool prices = experiment.cost_json != "{}";
-    study::Sittings sittings;
-    sittings.stopping.after_steps = o->stop_after;
-    world.together([&] {
-      if (!o->walltime.empty()) sittings.stopping.walltime_s = study::parse_duration_s(o->walltime, "--walltime") - (study::unix_now_s() - start_s);
-    });
+    study::Sittings sittings = sittings_of(*o, world, start_s);
     sittings.stopping.stop_file = experiment.output.dir / "STOP";
-    sittings.keep_every_step = o->keep_every_step;
     sittings.keep_finished = price.num_takes > 1;  // takes that are done need not be done again
-    sittings.tell = [](const std::string& line) {
-      if (!global().quiet) std::fprintf(stderr, "%s\n", line.c_str());
-    };
     std::vector<std::filesystem::path> results;
     study::RunSummary summary;  // of the last take
     for (std::int64_t take = 0; take < price.num_takes; ++take) {

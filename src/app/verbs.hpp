@@ -16,6 +16,7 @@ void add_forward(CLI::App& root);
 void add_info(CLI::App& root);
 void add_measure(CLI::App& root);
 void add_run(CLI::App& root);
+void add_sweep(CLI::App& root);
 void add_verify(CLI::App& root);
 void add_world(CLI::App& root);
 
@@ -27,6 +28,7 @@ struct Global {
   bool quiet = false;  ///< no progress
   bool json = false;   ///< results as JSON on stdout
   std::string command_line;  ///< as it was typed
+  std::vector<std::string> words;  ///< its words
   int exit = 0;        ///< exit code when nothing was thrown (1: compared things differ)
 };
 Global& global();

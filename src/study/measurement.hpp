@@ -2,6 +2,7 @@
 // What a measurement leaves behind: the side file beside a film, and the same as JSON.
 #include <array>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -43,6 +44,10 @@ struct OverFilms {
   std::array<double, 2> interval{metrics::nan, metrics::nan};  ///< 95 %, percentile bootstrap over films
   std::int64_t num_films = 0, num_refused = 0;                 ///< with a number; without, where some film has one
 };
+
+/// Of a side file `<run_id>.measure.h5`: mean of each metric over the objects and shots that give it; NaN where none does.
+/// Throws Error (input) when it cannot be read.
+std::map<std::string, double> metric_means(const std::filesystem::path& side_file);
 
 /// From what `measurement_json` gave of each film, in the order of the metrics' first appearance. What no film tells is
 /// left out.

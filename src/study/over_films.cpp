@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
 
@@ -13,6 +14,21 @@ namespace reel::study {
 
 using nlohmann::json;
 using nlohmann::ordered_json;
+
+std::map<std::string, double> metric_means(const std::filesystem::path& side_file) {
+  const io::Record record = io::read_groups(side_file, {"/result"});
+  const auto& ids = record.values<std::string>("/result/metric_id");
+  const auto& values = record.values<double>("/result/metric_value");
+  if (ids.size() != values.size()) throw Error(Exit::input, "metric columns of different length", side_file.string(), "measure the film again");
+  std::map<std::string, std::pair<double, int>> sums;
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    auto& [sum, n] = sums[ids[i]];
+    if (std::isfinite(values[i])) sum += values[i], ++n;
+  }
+  std::map<std::string, double> means;
+  for (const auto& [id, s] : sums) means[id] = s.second > 0 ? s.first / s.second : std::numeric_limits<double>::quiet_NaN();
+  return means;
+}
 
 std::vector<OverFilms> over_films(const std::vector<std::string>& measurement_jsons) {
   std::vector<OverFilms> all;

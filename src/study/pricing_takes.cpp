@@ -8,6 +8,7 @@
 #include <set>
 
 #include "study/experiment_tables.hpp"
+#include "study/measurement.hpp"
 #include "study/pricing.hpp"
 
 namespace reel::study {
@@ -23,22 +24,6 @@ const std::vector<std::string>& known_keys() {
   return keys;
 }
 
-// Mean of each metric over the objects and shots that give it.
-std::map<std::string, double> metrics_of(const fs::path& side_file) {
-  const io::Record record = io::read_record(side_file);
-  const auto& ids = record.values<std::string>("/result/metric_id");
-  const auto& values = record.values<double>("/result/metric_value");
-  if (ids.size() != values.size()) throw Error(Exit::input, "metric columns of different length", side_file.string(), "measure the film again");
-  std::map<std::string, std::pair<double, int>> sums;
-  for (std::size_t i = 0; i < ids.size(); ++i) {
-    auto& [sum, n] = sums[ids[i]];
-    if (std::isfinite(values[i])) sum += values[i], ++n;
-  }
-  std::map<std::string, double> means;
-  for (const auto& [id, s] : sums) means[id] = s.second > 0 ? s.first / s.second : std::numeric_limits<double>::quiet_NaN();
-  return means;
-}
-
 void apply_gates(Take& take, const fs::path& result, const PriceTask& task) {
   if (task.gates.empty()) return;
   if (take.weights == "synthetic")
@@ -47,7 +32,7 @@ void apply_gates(Take& take, const fs::path& result, const PriceTask& task) {
   if (!fs::exists(side))
     throw Error(Exit::input, "gates need a measurement, and there is none beside the result", side.string(),
                 "run: reel measure " + result.string() + " --out " + side.string() + ", or give the experiment a [measure] table");
-  const std::map<std::string, double> metrics = metrics_of(side);
+  const std::map<std::string, double> metrics = metric_means(side);
   for (const Gate& gate : task.gates) {
     const auto it = metrics.find(gate.metric);
     if (it == metrics.end()) {

@@ -48,11 +48,6 @@ std::string instruction_sets() {
   return found;
 }
 
-std::string host_name() {
-  std::array<char, 256> name{};
-  return gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "unknown";
-}
-
 void add_text(io::Record& record, const std::string& name, const std::string& long_name, std::string text) {
   text.erase(std::remove(text.begin(), text.end(), '\0'), text.end());
   record.datasets.push_back(
@@ -63,6 +58,19 @@ void add_text(io::Record& record, const std::string& name, const std::string& lo
 std::string dumped(const json& value) { return value.dump(-1, ' ', false, json::error_handler_t::replace); }
 
 }  // namespace
+
+std::string this_host() {
+  std::array<char, 256> name{};
+  return gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "unknown";
+}
+
+std::string boot_id() {
+  std::ifstream stream("/proc/sys/kernel/random/boot_id");
+  std::string id;
+  stream >> id;
+  std::error_code ignored;
+  return id + " " + std::filesystem::read_symlink("/proc/self/ns/pid", ignored).string();
+}
 
 std::string program_name() { return fmt::format("Reel {} ({})", build::version, build::commit); }
 
@@ -101,7 +109,7 @@ std::string build_json() {
 std::string rank_provenance_json() {
   utsname system{};
   uname(&system);
-  return dumped({{"host", host_name()},
+  return dumped({{"host", this_host()},
                  {"pid", getpid()},
                  {"cpu", proc_value("/proc/cpuinfo", "model name")},
                  {"microcode", proc_value("/proc/cpuinfo", "microcode")},

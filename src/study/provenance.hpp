@@ -20,6 +20,10 @@ std::string file_sha256(const std::filesystem::path& path);
 /// SHA-256 of the running program's file, so that ranks can tell whether they run the same build.
 std::string program_digest();
 
+/// Name of this host, "unknown" when it has none.
+std::string this_host();
+/// Tells one start of one system, and one space of process numbers, from another.
+std::string boot_id();
 /// Version, commit, compiler, flags, libraries as JSON.
 std::string build_json();
 /// This process: host, CPU model and instruction sets, cores, memory, kernel, as JSON.

@@ -229,6 +229,29 @@ void expect_ranks(const Run& run, const Comm& world) {
                 "run.ranks", fmt::format("start with: mpirun -n {} reel run ..., or --set run.ranks={}", run.num_ranks, world.size()));
 }
 
+namespace {
+
+std::unique_ptr<model::Pipeline> open_pipeline(const Model& m) {
+  return std::make_unique<model::Pipeline>(m.synthetic() ? model::Pipeline::synthetic(m.config, m.seed) : model::Pipeline::open(m.path));
+}
+
+std::string digest_of(const Tensor& first_frames) {
+  return first_frames.empty() ? "" : sha256_hex(first_frames.data(), static_cast<std::size_t>(first_frames.size()) * sizeof(float));
+}
+
+}  // namespace
+
+InputDigests digest_inputs(const Experiment& e, const Comm& world) {
+  std::unique_ptr<model::Pipeline> pipeline;
+  InputDigests digests;
+  world.together([&] {
+    pipeline = open_pipeline(e.model);
+    if (e.shot.first_frames) digests.first_frames = digest_of(given_frames(e, pipeline->vae().scale_factor_temporal));
+  });
+  digests.model = pipeline->digest(world);
+  return digests;
+}
+
 RunSummary run_experiment(const Experiment& e, const Comm& world, const std::string& command_line, Recorder::Listener listener,
                           const Sittings& sittings) {
   using model::Pipeline;
@@ -244,8 +267,7 @@ RunSummary run_experiment(const Experiment& e, const Comm& world, const std::str
         throw Error(Exit::usage, "pictures of synthetic weights mean nothing and cannot be measured", "measure", "leave out [measure]");
     }
     if (world.rank() == 0) expect_writable(e);
-    pipeline = std::make_unique<Pipeline>(e.model.synthetic() ? Pipeline::synthetic(e.model.config, e.model.seed)
-                                                              : Pipeline::open(e.model.path));
+    pipeline = open_pipeline(e.model);
   });
   const model::Team team = model::Team::make(
       world, e.run.partition == "stream" ? model::Partition::stream : model::Partition::heads, static_cast<int>(e.run.guidance_groups));
@@ -270,8 +292,7 @@ RunSummary run_experiment(const Experiment& e, const Comm& world, const std::str
   InputDigests digests;
   recorder.begin("hash", 1);
   digests.model = pipeline->digest(world);
-  if (!first_frames.empty())
-    digests.first_frames = sha256_hex(first_frames.data(), static_cast<std::size_t>(first_frames.size()) * sizeof(float));
+  digests.first_frames = digest_of(first_frames);
   recorder.step(0);
   recorder.end();
   if (!e.model.sha256.empty() && e.model.sha256 != digests.model)
@@ -286,7 +307,7 @@ RunSummary run_experiment(const Experiment& e, const Comm& world, const std::str
   Run layout = e.run;  // as it really runs
   layout.num_ranks = world.size();
   layout.num_threads = num_threads();
-  s.run_id = run_id(s.task_id, layout, sittings.repeat);
+  s.run_id = sittings.run_id.empty() ? run_id(s.task_id, layout, sittings.repeat) : sittings.run_id;
   s.result = e.output.dir / (s.run_id + ".h5");
   if (e.output.video != "none") s.film = e.output.dir / (s.run_id + (e.output.video == "ffv1" ? ".mkv" : ".mp4"));
   const auto tell = [&](const std::string& line) {

@@ -35,11 +35,15 @@ struct Sittings {
   /// to stop is kept in any case.
   bool keep_every_step = false;
   std::string checkpoint;  ///< file in output.dir; "": "<task_id>.checkpoint"
-  std::int64_t repeat = 0;  ///< part of the run_id
+  std::int64_t repeat = 0;
+  std::string run_id;  ///< name of the result; "": task, layout as it runs, repeat
   /// A result of this task on this layout that is there and whole is left as it is.
   bool keep_finished = false;
   std::function<void(const std::string&)> tell;  ///< on rank 0: what people should know now
 };
+
+/// Digests of the model and the given frames. Collective over `world`.
+InputDigests digest_inputs(const Experiment& experiment, const Comm& world);
 
 /// Renders `experiment`, from a checkpoint when there is one, and writes `<run_id>.h5` and the film into output.dir.
 /// Collective over `world`; the summary is complete on rank 0. Throws Error before the first exchange for anything that can

@@ -304,8 +304,8 @@ std::vector<std::int64_t> TableReader::integers(const std::string& key, std::siz
   const toml::node* node = know(key);
   if (node == nullptr) return {};
   const toml::array* array = node->as_array();
-  if (array == nullptr || array->size() != count || !array->is_homogeneous(toml::node_type::integer)) {
-    error(key, fmt::format("'{}' must be a list of {} integers", name(key), count));
+  if (array == nullptr || array->empty() || (count > 0 && array->size() != count) || !array->is_homogeneous(toml::node_type::integer)) {
+    error(key, count > 0 ? fmt::format("'{}' must be a list of {} integers", name(key), count) : fmt::format("'{}' must be a list of integers", name(key)));
     return {};
   }
   std::vector<std::int64_t> values;
@@ -380,6 +380,16 @@ std::string TableReader::kept_table(const std::string& key) {
   const toml::node* node = know(key);
   if (node == nullptr) return "{}";
   if (!node->is_table()) wrong_type(key, "a table", *node);
+  return to_json(*node).dump();
+}
+
+std::string TableReader::kept_list(const std::string& key) {
+  const toml::node* node = know(key);
+  if (node == nullptr) return "[]";
+  if (!node->is_array_of_tables()) {
+    wrong_type(key, "a list of tables", *node);
+    return "[]";
+  }
   return to_json(*node).dump();
 }
 

@@ -56,6 +56,7 @@ class TableReader {
 
   bool has(std::string_view key) const { return table_ != nullptr && table_->contains(key); }
   bool present() const noexcept { return table_ != nullptr; }
+  bool is_list(std::string_view key) const { return table_ != nullptr && (*table_)[key].is_array(); }
   bool is_text(std::string_view key) const { return table_ != nullptr && (*table_)[key].is_string(); }
   /// Where the table begins, from 1; 0 when it is absent.
   std::size_t line() const noexcept { return table_ != nullptr ? table_->source().begin.line : 0; }
@@ -69,6 +70,7 @@ class TableReader {
   /// A string with a time unit ("1.5 s", "500 ms", "2 min"): seconds.
   double seconds(const std::string& key, double fallback);
   bool flag(const std::string& key, bool fallback);
+  /// Of `count` integers; 0: of any number but none.
   std::vector<std::int64_t> integers(const std::string& key, std::size_t count, std::int64_t min, std::int64_t max);
   /// A list of at least one text, each one of `choices` when there are any, none twice.
   std::vector<std::string> texts(const std::string& key, std::vector<std::string> fallback, const std::vector<std::string>& choices = {});
@@ -79,6 +81,8 @@ class TableReader {
   std::vector<TableReader> tables(const std::string& key);
   /// Any table, kept as canonical JSON without looking inside; "{}" when absent.
   std::string kept_table(const std::string& key);
+  /// The elements of [[key]] in the same way; "[]" when absent.
+  std::string kept_list(const std::string& key);
 
   /// A finding at the value of `key` (at the table when the key is absent).
   void error(const std::string& key, std::string message, std::string note = {});
