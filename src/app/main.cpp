@@ -166,6 +166,8 @@ int main(int argc, char** argv) {
   add_info(root);
   add_measure(root);
   add_cost(root);
+  add_compare(root);
+  add_doctor(root);
   add_verify(root);
   for (int i = 0; i < argc; ++i) global().command_line += (i ? " " : "") + std::string(argv[i]);
   global().words.assign(argv, argv + argc);

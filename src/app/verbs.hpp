@@ -11,7 +11,9 @@
 
 namespace reel::app {
 
+void add_compare(CLI::App& root);
 void add_cost(CLI::App& root);
+void add_doctor(CLI::App& root);
 void add_forward(CLI::App& root);
 void add_info(CLI::App& root);
 void add_measure(CLI::App& root);
