@@ -161,6 +161,7 @@ int main(int argc, char** argv) {
   root.add_flag("--json", global().json, "results as JSON on stdout");
   add_run(root);
   add_sweep(root);
+  add_plan(root);
   add_forward(root);
   add_world(root);
   add_info(root);

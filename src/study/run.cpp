@@ -13,6 +13,7 @@
 #include "model/peak.hpp"
 #include "study/checkpoint.hpp"
 #include "study/energy.hpp"
+#include "study/forecast.hpp"
 #include "study/measure_films.hpp"
 #include "study/pricing.hpp"
 #include "study/provenance.hpp"
@@ -63,28 +64,9 @@ model::Shot model_shot(const Experiment& e) {
   return shot;
 }
 
-// Weights, and then either the activations of the transformer or the film and what the autoencoder carries from frame to
-// frame, must fit into what the node still has. Refuses only what surely does not fit.
+// Refuses only what surely does not fit into what the node still has.
 void expect_memory(const Experiment& e, const model::Pipeline& pipeline, const Comm& world, const Comm& node) {
-  const double weights = 4.0 * static_cast<double>(model::num_parameters(pipeline.transformer()));
-  const model::TransformerConfig& t = pipeline.transformer();
-  const model::VaeConfig& v = pipeline.vae();
-  const int64_t latent_frames = 1 + (e.shot.num_frames - 1) / v.scale_factor_temporal;
-  const double area_px = static_cast<double>(e.shot.width_px) * static_cast<double>(e.shot.height_px);
-  const double area = area_px / static_cast<double>(v.scale_factor_spatial * v.scale_factor_spatial);
-  const double tokens = static_cast<double>(std::min(latent_frames, pipeline.trained_latent_frames()) / t.patch_t) * area /
-                        static_cast<double>(t.patch_h * t.patch_w);
-  const double share = static_cast<double>(node.size()) / world.size();  // of the work that is split
-  // About ten arrays [N, D] live through a block; the latents are on every rank.
-  const double latents = 4.0 * static_cast<double>(latent_frames * v.z_dim) * area * node.size();
-  const double denoise = share * 4.0 * 10.0 * tokens * static_cast<double>(t.width());
-  // Arrays [px, C] of the autoencoder's last level: what it keeps for the next frames and works on. Measured: 57 where
-  // this says 32. Then the film, once more for the result.
-  const double last_level = share * 4.0 * static_cast<double>(8 * (v.num_res_blocks + 1) + 16) * area_px /
-                            static_cast<double>(v.patch_size * v.patch_size) *
-                            static_cast<double>(v.decoder_base_dim * v.dim_mult.front());
-  const double film = (e.output.pixels ? 2.0 : 1.0) * 3.0 * area_px * static_cast<double>(e.shot.num_frames);
-  const double needed = weights + latents + std::max(denoise, last_level + film);
+  const double needed = forecast(e, pipeline, world.size(), node.size(), 0).memory_bytes;
   const auto available = static_cast<double>(available_memory_bytes());
   if (available > 0 && needed > available)
     throw Error(Exit::resources, fmt::format("{:.1f} GB are needed, this node has {:.1f} GB", needed * 1e-9, available * 1e-9),
