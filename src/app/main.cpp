@@ -169,6 +169,7 @@ int main(int argc, char** argv) {
   add_cost(root);
   add_compare(root);
   add_doctor(root);
+  add_report(root);
   add_verify(root);
   for (int i = 0; i < argc; ++i) global().command_line += (i ? " " : "") + std::string(argv[i]);
   global().words.assign(argv, argv + argc);

@@ -181,6 +181,7 @@ void add_run(CLI::App& root) {
     });
     text = world.broadcast(std::move(text), 0);
     if (study::is_benchmark(text)) return run_benchmark(text, *o, world);
+    if (study::is_sweep(text)) throw Error(Exit::usage, "this is a sweep: many runs", o->file, "reel sweep " + o->file);
     study::Experiment experiment;
     world.together([&] { experiment = study::parse_experiment(text, o->file, o->set); });
     if (!o->out.empty()) experiment.output.dir = o->out;

@@ -64,6 +64,7 @@ void sweep_here(const Options& o) {
   const double start_s = study::unix_now_s();
   const study::SweepFile sweep = study::load_sweep(o.file);
   if (o.dry_run) {
+    for (const study::SweepPoint& p : sweep.points) study::experiment_of(sweep, p);
     if (launch_rank() == 0)
       for (const study::SweepPoint& p : sweep.points) std::printf("%s%s\n", fmt::format("{}", fmt::join(p.overrides, "  ")).c_str(), p.repeat > 0 ? fmt::format("  repeat {}", p.repeat).c_str() : "");
     return;

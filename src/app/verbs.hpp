@@ -18,6 +18,7 @@ void add_forward(CLI::App& root);
 void add_info(CLI::App& root);
 void add_measure(CLI::App& root);
 void add_plan(CLI::App& root);
+void add_report(CLI::App& root);
 void add_run(CLI::App& root);
 void add_sweep(CLI::App& root);
 void add_verify(CLI::App& root);

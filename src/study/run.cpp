@@ -320,8 +320,13 @@ RunSummary run_experiment(const Experiment& e, const Comm& world, const std::str
   Keeper keeper(world, team.node, checkpoint, earlier, sittings, meter ? &*meter : nullptr, start_s);
   const model::Rendered rendered = [&] {
     const HearStop hear;
-    return model::render(*pipeline, team, shot, sampling, e.shot.fps, recorder, found ? std::move(found->state) : model::RenderState{},
-                         [&](const model::RenderState& state) { keeper(state); });
+    try {
+      return model::render(*pipeline, team, shot, sampling, e.shot.fps, recorder, found ? std::move(found->state) : model::RenderState{},
+                           [&](const model::RenderState& state) { keeper(state); });
+    } catch (const Error& error) {
+      if (error.exit() == Exit::nonfinite && world.rank() == 0) checkpoint.remove();  // it would end there again
+      throw;
+    }
   }();
   s.num_sittings = static_cast<int64_t>(earlier.size()) + 1;
   s.save_s = keeper.spent_s();

@@ -51,10 +51,10 @@ struct SweepFile {
 
 /// Whether this text is a sweep (has a [sweep] table).
 bool is_sweep(std::string_view text);
-/// Reads the file and its base and expands it. Throws as `load_experiment`, also for a point that is no good experiment
-/// (the first of them), and Error (usage) for more than 10^6 runs.
+/// Reads the file and its base and expands it. Throws as `load_experiment`, and Error (usage) for more than 10^6 runs. A
+/// point that is no good experiment shows when it is asked for.
 SweepFile load_sweep(const std::filesystem::path& file);
-/// The experiment of a point: its files are named and anchored by the base.
+/// The experiment of a point: its files are named and anchored by the base. Throws as `parse_experiment`.
 Experiment experiment_of(const SweepFile& sweep, const SweepPoint& point);
 std::uint64_t derived_seed(std::uint64_t base, std::int64_t i);
 

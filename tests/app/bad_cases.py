@@ -307,7 +307,7 @@ case("other number of ranks", 5, "run.ranks", "mpirun -n 4", changes={"run__rank
 
 case("results under a file", 7, "e.toml", changes={"output__dir": '"e.toml/results"'}, ranks=BOTH)
 case("results folder read-only", 7, "out", user=NOBODY, damage=lambda f: ((f / "out").mkdir(), (f / "out").chmod(0o555)))
-case("results beyond the file limit", 7, "needed", "free", "bytes", file_limit=16384,
+case("results beyond the file limit", 7, "needed", "free", "bytes", file_limit=16384, keeps=("out/*.checkpoint*",),
      env={"OMPI_MCA_ess_singleton_isolated": "1"})  # its helper process would meet the limit first
 case("stdout full", 7, "standard output", args=("info", "model"), stdout=open("/dev/full", "wb"))
 

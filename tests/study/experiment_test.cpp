@@ -7,6 +7,7 @@
 
 #include "study/benchmark.hpp"
 #include "study/diagnostic.hpp"
+#include "study/sweep_file.hpp"
 
 namespace reel::study {
 namespace {
@@ -406,6 +407,12 @@ TEST(Files, EveryExperimentOfTheProjectIsValid) {
     ++num_files;
     try {
       const std::string text = read_experiment_text(entry.path());
+      if (is_sweep(text)) {
+        const SweepFile sweep = load_sweep(entry.path());
+        EXPECT_FALSE(sweep.title.empty()) << entry.path();
+        for (const SweepPoint& point : sweep.points) experiment_of(sweep, point);
+        continue;
+      }
       const std::string title = is_benchmark(text) ? parse_benchmark(text, entry.path()).title : parse_experiment(text, entry.path()).title;
       EXPECT_FALSE(title.empty()) << entry.path();
     } catch (const DiagnosticError& error) {
