@@ -143,8 +143,11 @@ Comm start_ranks(int num_threads) {
     if (programs[r] != programs[0])
       throw Error(Exit::launch, fmt::format("rank {} runs another reel program than rank 0", r), "launch",
                   "start the same build on every node");
+  // Cores that all ranks of the node may use are shared out; a launcher that binds has done so already.
   const Comm node = world.split_node();
-  set_num_threads(num_threads > 0 ? num_threads : std::max(1, num_cores() / node.size()));
+  const std::vector<std::string> cores = node.all_gather(study::allowed_cores());
+  const bool shared = std::all_of(cores.begin(), cores.end(), [&](const std::string& mine) { return mine == cores[0]; });
+  set_num_threads(num_threads > 0 ? num_threads : std::max(1, shared ? num_cores() / node.size() : num_cores()));
   return world;
 }
 

@@ -3,11 +3,13 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "app/verbs.hpp"
 #include "core/parallel.hpp"
 #include "io/atomic_file.hpp"
+#include "study/slurm.hpp"
 #include "study/sweep.hpp"
 
 namespace reel::app {
@@ -17,7 +19,8 @@ using std::int64_t;
 
 struct Options {
   std::string file, walltime;
-  bool keep_every_step = false, force = false, dry_run = false;
+  bool keep_every_step = false, dry_run = false, slurm = false, print = false;
+  std::string machine;
 };
 
 bool launched() {
@@ -60,6 +63,40 @@ void print_counts(const study::SweepCount& c, const std::filesystem::path& dir) 
     std::printf("%s: %s\n", dir.c_str(), counts(c).c_str());
 }
 
+// What a command says on stdout; throws when it fails.
+std::string answer_of(const std::vector<std::string>& words) {
+  std::string command;
+  for (const std::string& word : words) command += study::shell_word(word) + " ";
+  std::FILE* const pipe = popen(command.c_str(), "re");
+  std::string answer;
+  char text[256];
+  while (pipe != nullptr && std::fgets(text, sizeof text, pipe) != nullptr) answer += text;
+  if (pipe == nullptr || pclose(pipe) != 0) throw Error(Exit::launch, fmt::format("{} failed", words[0]), command, "is this a machine with Slurm? what it says stands above");
+  while (answer.ends_with('\n')) answer.pop_back();
+  return answer;
+}
+
+// Arrays for what is missing: shown, or written beside the results and submitted.
+void submit(const Options& o, const study::SweepFile& sweep, const study::Manifest& manifest, const std::vector<int64_t>& indexes) {
+  const study::Machine machine = study::load_machine(o.machine.empty() ? sweep.slurm.machine : o.machine);
+  const std::string program = std::filesystem::read_symlink("/proc/self/exe").string();
+  const std::vector<study::ArrayJob> jobs = study::array_jobs(manifest, indexes, machine, sweep.slurm, program);
+  if (jobs.empty()) return print_counts(study::count_runs(manifest, indexes), sweep.dir);
+  if (o.print) {
+    for (const study::ArrayJob& job : jobs) std::printf("%s\n", job.script.c_str());
+    return;
+  }
+  std::filesystem::create_directories(sweep.dir / "slurm");
+  for (const study::ArrayJob& job : jobs) {
+    const std::filesystem::path script = sweep.dir / "slurm" / (job.name + ".sbatch");
+    io::write_text(script, job.script);
+    const std::string id = answer_of({"sbatch", "--parsable", script.string()});
+    std::ofstream(sweep.dir / "slurm" / "jobs", std::ios::app) << id << "\n";
+    std::printf("array %s: %lld run(s) on %lld node(s), %lld rank(s) x %lld thread(s)\n", id.c_str(), static_cast<long long>(job.num_runs),
+                static_cast<long long>(job.nodes), static_cast<long long>(job.ranks), static_cast<long long>(job.threads));
+  }
+}
+
 void sweep_here(const Options& o) {
   const double start_s = study::unix_now_s();
   const study::SweepFile sweep = study::load_sweep(o.file);
@@ -69,7 +106,7 @@ void sweep_here(const Options& o) {
       for (const study::SweepPoint& p : sweep.points) std::printf("%s%s\n", fmt::format("{}", fmt::join(p.overrides, "  ")).c_str(), p.repeat > 0 ? fmt::format("  repeat {}", p.repeat).c_str() : "");
     return;
   }
-  start_mpirun(sweep);
+  if (!o.slurm) start_mpirun(sweep);
   const Comm world = start_ranks(0);
   const bool speaks = world.rank() == 0;
   const std::vector<std::string> tasks = study::task_ids(sweep, world);
@@ -77,11 +114,16 @@ void sweep_here(const Options& o) {
   std::vector<int64_t> indexes;
   world.together([&] {
     if (!speaks) return;
+    if (std::filesystem::exists(sweep.dir / "STOP"))
+      throw Error(Exit::usage, "this sweep was asked to stop", (sweep.dir / "STOP").string(), "remove that file to go on");
     std::error_code ec;
-    std::filesystem::create_directories(sweep.dir, ec);
+    if (!o.print) std::filesystem::create_directories(sweep.dir, ec);
     if (ec) throw Error(Exit::write, fmt::format("the folder cannot be made: {}", ec.message()), sweep.dir.string(), "choose another output.dir");
     manifest = study::Manifest::read(sweep.dir);
-    indexes = manifest.add(sweep, tasks);
+    indexes = manifest.add(sweep, tasks, !o.print);
+  });
+  if (o.slurm) return world.together([&] {
+    if (speaks) submit(o, sweep, manifest, indexes);
   });
   int64_t num = static_cast<int64_t>(indexes.size());
   world.broadcast(&num, sizeof num, 0);
@@ -183,6 +225,12 @@ void cancel(const Options& o) {
   const study::Manifest manifest = manifest_of(o.file);
   all_of(manifest);
   io::write_text(manifest.dir() / "STOP", "asked by reel sweep cancel\n");
+  std::ifstream jobs(manifest.dir() / "slurm" / "jobs");
+  for (std::string id; std::getline(jobs, id);) try {
+      answer_of({"scancel", "--state=PENDING", id});
+    } catch (const Error& e) {
+      std::fprintf(stderr, "job %s: %s\n", id.c_str(), e.what());
+    }
   std::printf("runs stop after their step and keep it; to go on: rm %s\n", (manifest.dir() / "STOP").c_str());
 }
 
@@ -195,6 +243,9 @@ void add_sweep(CLI::App& root) {
   verb->add_flag("-n,--dry-run", o->dry_run, "list the runs, start nothing");
   verb->add_option("--walltime", o->walltime, "stop in time and save: \"2 h\"");
   verb->add_flag("--keep-every-step", o->keep_every_step, "save after every step");
+  verb->add_flag("--slurm", o->slurm, "submit what is missing as Slurm arrays instead of running it here");
+  verb->add_flag("--print", o->print, "with --slurm: show the scripts, write and submit nothing")->needs("--slurm");
+  verb->add_option("--machine", o->machine, "with --slurm: a name in slurm/machines, or a path (slurm.machine)")->needs("--slurm");
   verb->require_subcommand(0, 1);
   const auto part = [&](const char* name, const char* what, void (*act)(const Options&)) {
     CLI::App* sub = verb->add_subcommand(name, what);

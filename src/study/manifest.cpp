@@ -53,8 +53,21 @@ double age_s(const fs::path& path) {
   return known ? static_cast<double>(now.st_mtim.tv_sec - claim.st_mtim.tv_sec) : 0;
 }
 
+// How often Slurm has started this job again; 0 outside of jobs.
+int64_t restarts() {
+  const char* count = std::getenv("SLURM_RESTART_COUNT");
+  return count != nullptr ? std::atoll(count) : 0;
+}
+
+std::string job_id() {
+  const char* job = std::getenv("SLURM_JOB_ID");
+  return job != nullptr ? job : "";
+}
+
 bool is_dead(const fs::path& claim) {
   const json j = json::parse(first_line(claim), nullptr, false);
+  // A job that was started again, here or elsewhere, is not in its own way.
+  if (!j.is_discarded() && !job_id().empty() && value_of(j, "job") == job_id() && j.value("restarts", int64_t{0}) < restarts()) return true;
   if (!j.is_discarded() && value_of(j, "host") == this_host() && j.value("pid", 0) > 0 && value_of(j, "boot") == boot_id() &&
       ::kill(j.value("pid", 0), 0) != 0 && errno == ESRCH)
     return true;
@@ -91,7 +104,7 @@ Manifest Manifest::read(const fs::path& dir) {
   return m;
 }
 
-std::vector<int64_t> Manifest::add(const SweepFile& sweep, const std::vector<std::string>& tasks) {
+std::vector<int64_t> Manifest::add(const SweepFile& sweep, const std::vector<std::string>& tasks, bool writes) {
   std::map<std::string, int64_t> known;
   for (const ManifestRun& run : runs_) known[run.run] = run.index;
   std::vector<int64_t> indexes;
@@ -107,7 +120,7 @@ std::vector<int64_t> Manifest::add(const SweepFile& sweep, const std::vector<std
     runs_.push_back({at->second, run, tasks[i], base, point.overrides, point.repeat});
     grown = true;
   }
-  if (!grown) return indexes;
+  if (!grown || !writes) return indexes;
   // Written anew as a whole: what was there comes first, unchanged.
   std::string text;
   std::set<std::string> told;
@@ -178,8 +191,7 @@ std::unique_ptr<Claim> Claim::take(const fs::path& dir, const std::string& run) 
   for (int attempt = 0; attempt < 2; ++attempt) {
     const int fd = ::open(path.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0666);
     if (fd >= 0) {
-      const char* job = std::getenv("SLURM_JOB_ID");
-      const std::string text = json{{"host", this_host()}, {"pid", getpid()}, {"boot", boot_id()}, {"job", job ? job : ""}, {"since", iso_date()}}.dump() + "\n";
+      const std::string text = json{{"host", this_host()}, {"pid", getpid()}, {"boot", boot_id()}, {"job", job_id()}, {"restarts", restarts()}, {"since", iso_date()}}.dump() + "\n";
       const bool written = ::write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size());
       const int error_number = errno;
       ::close(fd);

@@ -36,8 +36,8 @@ class Manifest {
   /// Reads `dir`'s manifest; an empty one when there is none. Throws Error (input) when it is damaged.
   static Manifest read(const std::filesystem::path& dir);
   /// Makes the points of `sweep` known; those that are known keep their index. Returns the indexes of the sweep's runs, in
-  /// its order. `tasks`: task id of each point. Writes what is new. Throws Error (write).
-  std::vector<std::int64_t> add(const SweepFile& sweep, const std::vector<std::string>& tasks);
+  /// its order. `tasks`: task id of each point. Writes what is new, if `writes`. Throws Error (write).
+  std::vector<std::int64_t> add(const SweepFile& sweep, const std::vector<std::string>& tasks, bool writes = true);
 
   const std::vector<ManifestRun>& runs() const noexcept { return runs_; }
   const ManifestRun& at(std::int64_t index) const;  ///< throws Error (usage) when there is none

@@ -64,6 +64,8 @@ std::string this_host() {
   return gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "unknown";
 }
 
+std::string allowed_cores() { return proc_value("/proc/self/status", "Cpus_allowed_list"); }
+
 std::string boot_id() {
   std::ifstream stream("/proc/sys/kernel/random/boot_id");
   std::string id;

@@ -22,6 +22,8 @@ std::string program_digest();
 
 /// Name of this host, "unknown" when it has none.
 std::string this_host();
+/// Cores this process may use, as the system lists them: "0-3,8".
+std::string allowed_cores();
 /// Tells one start of one system, and one space of process numbers, from another.
 std::string boot_id();
 /// Version, commit, compiler, flags, libraries as JSON.

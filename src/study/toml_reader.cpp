@@ -320,10 +320,11 @@ std::vector<std::int64_t> TableReader::integers(const std::string& key, std::siz
 }
 
 std::vector<std::string> TableReader::texts(const std::string& key, std::vector<std::string> fallback,
-                                            const std::vector<std::string>& choices) {
+                                            const std::vector<std::string>& choices, bool may_be_empty) {
   const toml::node* node = know(key);
   if (node == nullptr) return fallback;
   const toml::array* array = node->as_array();
+  if (may_be_empty && array != nullptr && array->empty()) return {};
   if (array == nullptr || array->empty() || !array->is_homogeneous(toml::node_type::string)) {
     error(key, fmt::format("'{}' must be a list of texts", name(key)));
     return fallback;

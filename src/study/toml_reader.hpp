@@ -72,8 +72,9 @@ class TableReader {
   bool flag(const std::string& key, bool fallback);
   /// Of `count` integers; 0: of any number but none.
   std::vector<std::int64_t> integers(const std::string& key, std::size_t count, std::int64_t min, std::int64_t max);
-  /// A list of at least one text, each one of `choices` when there are any, none twice.
-  std::vector<std::string> texts(const std::string& key, std::vector<std::string> fallback, const std::vector<std::string>& choices = {});
+  /// A list of at least one text, unless it `may_be_empty`; each one of `choices` when there are any, none twice.
+  std::vector<std::string> texts(const std::string& key, std::vector<std::string> fallback, const std::vector<std::string>& choices = {},
+                                 bool may_be_empty = false);
   /// A day without quotes (2026-11-22): "2026-11-22".
   std::string date(const std::string& key, std::string fallback = {});
   TableReader table(const std::string& key);
