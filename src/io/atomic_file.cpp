@@ -1,6 +1,7 @@
 #include "io/atomic_file.hpp"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -49,6 +50,23 @@ void throw_write_error(const fs::path& path, int error_number, std::uint64_t nee
     hint = "check the file system, then run the same command again";
   }
   throw Error(Exit::write, what, path.string(), hint);
+}
+
+void remove_leftovers_of_the_dead(const fs::path& folder) {
+  std::error_code ignored;
+  const std::string host = host_name();
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder, ignored)) {
+    const std::string name = entry.path().filename().string();  // ".<file>.<host>.<pid>.<counter>.tmp"
+    if (!name.starts_with('.') || !name.ends_with(".tmp")) continue;
+    const std::string stem = name.substr(0, name.size() - 4);
+    const auto counter = stem.rfind('.');
+    if (counter == std::string::npos || counter == 0) continue;
+    const auto pid = stem.rfind('.', counter - 1);
+    if (pid == std::string::npos || !stem.substr(0, pid).ends_with("." + host)) continue;
+    const std::string digits = stem.substr(pid + 1, counter - pid - 1);
+    if (digits.empty() || digits.size() > 9 || digits.find_first_not_of("0123456789") != std::string::npos) continue;
+    if (::kill(std::stoi(digits), 0) != 0 && errno == ESRCH) fs::remove(entry.path(), ignored);
+  }
 }
 
 AtomicFile::AtomicFile(fs::path path) : path_(std::move(path)) {

@@ -37,6 +37,9 @@ class AtomicFile {
 [[noreturn]] void throw_write_error(const std::filesystem::path& path, int error_number,
                                     std::uint64_t needed_bytes = 0);
 
+/// Removes temporary files in `folder` whose process, on this host, was killed.
+void remove_leftovers_of_the_dead(const std::filesystem::path& folder);
+
 /// Writes a text file, whole or not at all.
 void write_text(const std::filesystem::path& path, std::string_view text);
 

@@ -66,13 +66,13 @@ json parse_object(const fs::path& file, std::string_view text, const char* part)
 }
 
 std::uint64_t element_count(const fs::path& file, const std::string& name, const Shape& shape) {
-  std::uint64_t count = 1;
+  std::int64_t count = 1;  // as an array counts
   for (const std::int64_t extent : shape) {
-    if (__builtin_mul_overflow(count, static_cast<std::uint64_t>(extent), &count)) {
+    if (__builtin_mul_overflow(count, extent, &count)) {
       bad_file(file, fmt::format("tensor {}: shape {} overflows", shown(name), to_string(shape)));
     }
   }
-  return count;
+  return static_cast<std::uint64_t>(count);
 }
 
 struct Entry {

@@ -203,10 +203,12 @@ int64_t num_segments(const Pipeline& pipeline, const Shot& shot) {
 }
 
 // A state may come from a file.
-void expect_state(const RenderState& state, const Shape& shape, const std::vector<Segment>& segments, const Sampling& sampling) {
+void expect_state(const RenderState& state, const Shot& shot, const Shape& shape, const std::vector<Segment>& segments, const Sampling& sampling) {
   const auto num_segments = static_cast<int64_t>(segments.size());
+  const Film& film = state.done.film;
   bool good = state.segment >= 0 && state.segment <= num_segments && state.decoded >= 0 && state.decoded <= shape[1] &&
               state.done.latents.shape() == shape && (state.decoded == 0 || state.segment == num_segments) &&
+              (state.decoded == 0 || (film.num_frames == shot.num_frames && film.height_px == shot.height_px && film.width_px == shot.width_px)) &&
               state.denoise.scheduler.step >= 0 && state.denoise.scheduler.step <= sampling.num_steps;
   if (good && !state.denoise.sample.empty()) {
     const Segment segment = segments[static_cast<std::size_t>(std::min(state.segment, num_segments - 1))];
@@ -280,7 +282,7 @@ Rendered Renderer::render(const Team& team, const Shot& shot, const Tensor& prom
   const std::vector<Segment> segments = plan_segments(shape[1], pipeline_.trained_latent_frames(), shot.segment_overlap);
   const auto num_segments = static_cast<int64_t>(segments.size());
   if (state.done.latents.empty()) state.done.latents = Tensor::zeros(shape);
-  expect_state(state, shape, segments, sampling);
+  expect_state(state, shot, shape, segments, sampling);
   if (state.segment < num_segments) denoise_segments(team, shot, segments, prompt_features, negative_features, sampling, observer, state, keep);
   decode(team, shot, fps, observer, state, keep);
   return std::move(state.done);

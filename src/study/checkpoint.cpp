@@ -35,14 +35,19 @@ json place_json(const Standing& s) {
 }
 
 Standing from_json(const json& j) {
+  const auto whole = [&](const char* key) {
+    const json& value = j.at(key);
+    if (!value.is_number_integer() || std::abs(value.get<double>()) > 1e9) throw json::other_error::create(500, key, nullptr);
+    return value.get<int64_t>();
+  };
   Standing s;
-  s.state.segment = j.at("segment");
-  s.state.denoise.scheduler.step = j.at("step");
-  s.state.decoded = j.at("decoded");
+  s.state.segment = whole("segment");
+  s.state.denoise.scheduler.step = static_cast<int>(whole("step"));
+  s.state.decoded = whole("decoded");
   Film& film = s.state.done.film;
-  film.num_frames = j.at("frames");
-  film.height_px = j.at("height");
-  film.width_px = j.at("width");
+  film.num_frames = whole("frames");
+  film.height_px = whole("height");
+  film.width_px = whole("width");
   film.fps = j.at("fps");
   for (const json& sitting : j.at("sittings")) {
     s.sittings.push_back({sitting.at("wall_s"), sitting.at("nodes"), sitting.at("cores")});
@@ -105,18 +110,20 @@ Standing read_checkpoint(const fs::path& path, const std::string& owner) {
     r.denoise.sample = tensor_of(file, "sample");
     for (int k = 0; file.find(fmt::format("history.{}", k)) != nullptr; ++k)
       r.denoise.scheduler.history.push_back(tensor_of(file, fmt::format("history.{}", k)));
+    for (const Tensor& t : r.denoise.scheduler.history)
+      if (t.shape() != r.denoise.sample.shape()) throw refuse("holds arrays of several sizes");
     r.done.latents = tensor_of(file, "latents");
     Film& film = r.done.film;
     if (r.decoded > 0) {
       const io::TensorInfo& done = file.at("film");
       constexpr int64_t most_frames = 100'001;  // of an experiment
-      if (r.done.latents.shape().size() != 4 || r.decoded > r.done.latents.dim(1) || film.num_frames > most_frames)
+      if (r.done.latents.shape().size() != 4 || r.decoded > r.done.latents.dim(1) || film.num_frames < 1 || film.num_frames > most_frames)
         throw refuse("holds a film of another size");
       const int64_t frames = frames_done(r);
-      if (film.num_frames < 1 || film.height_px < 1 || film.width_px < 1 || frames < 1 || frames > film.num_frames ||
+      if (film.height_px < 1 || film.width_px < 1 || frames < 1 || frames > film.num_frames ||
           done.dtype != io::Dtype::u8 || done.shape != Shape{frames, film.height_px, film.width_px, 3})
         throw refuse("holds a film of another size");
-      film.rgb.resize(static_cast<std::size_t>(film.num_frames * film.frame_bytes()));
+      film.rgb.resize(done.bytes);  // the rest comes when it is decoded
       std::memcpy(film.rgb.data(), done.data, done.bytes);
     }
     return s;
@@ -155,11 +162,11 @@ void Checkpoint::save(const Standing& standing) const {
   }
   const std::string place = place_json(standing).dump();
   // The newest gives its place up only once the next one is whole.
-  std::error_code ignored;
   const fs::path next = path_.string() + ".next";
   io::write_safetensors(next, tensors, {{"reel_checkpoint", "1"}, {"owner", owner_}, {"place", place}, {"sha256", seal(owner_, place, tensors)}});
-  fs::rename(path_, before(path_), ignored);  // there may be none yet
   std::error_code failed;
+  fs::rename(path_, before(path_), failed);
+  if (failed && failed != std::errc::no_such_file_or_directory) io::throw_write_error(before(path_), failed.value());
   fs::rename(next, path_, failed);
   if (failed) io::throw_write_error(path_, failed.value());
 }

@@ -82,6 +82,7 @@ void expect_writable(const Experiment& e) {
                 "choose another output.dir");
   const std::uint64_t block[512]{};  // a full disk may still take a few bytes
   const auto needed = static_cast<std::uint64_t>(e.output.pixels ? e.shot.num_frames * e.shot.height_px * e.shot.width_px * 3 : 0);
+  io::remove_leftovers_of_the_dead(dir);
   io::AtomicFile probe(dir / "reel-probe");
   probe.write(block, sizeof block, std::max<std::uint64_t>(needed, sizeof block));
   probe.sync();
