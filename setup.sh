@@ -39,6 +39,9 @@ librandom123-dev|random123|header:Random123/philox.h
 libboost-dev|boost|header:boost/math/special_functions/beta.hpp
 libssl-dev|openssl|pkg:libcrypto
 python3-h5py|py-h5py|python:h5py
+python3-pandas|py-pandas|python:pandas
+python3-xarray|py-xarray|python:xarray
+python3-h5netcdf|py-h5netcdf|python:h5netcdf
 '
 
 present() {
