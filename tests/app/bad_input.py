@@ -270,7 +270,7 @@ def full_disk(runner, name):
         expect({n.split(".")[-1] for n in names} - {"checkpoint", "before"} == {"full"}, f"left behind: {names}")
     film = folder / "e.toml"
     film.write_text(toml(shot__frames="17", shot__size="[64, 64]", output__video='"ffv1"', output__pixels="false", output__latents="false"))
-    code, err, names = on_small_disk(runner, folder, 330, command)  # for the film, or for the checkpoint that holds it
+    code, err, names = on_small_disk(runner, folder, 128, command)  # for the film, or for the checkpoint that holds it
     expect(code == 7, f"exit code {code}\n{err}")
     runner.check_message(err, 7, ["No space left", "free"], 1, True, False, err)
     expect({n.split(".")[-1] for n in names} - {"checkpoint", "before", "h5"} == {"full"}, f"left behind: {names}")
