@@ -56,10 +56,11 @@ std::vector<Finding> look(const Comm& world, const Comm& node, const fs::path& d
   add("good", "program", study::program_name());
   add("good", "launch", fmt::format("{} rank(s), {} on this node; {}", world.size(), node.size(), Comm::library()));
   const int threads = num_threads(), cores = num_cores();
+  const std::string layout = fmt::format("{} ranks x {} threads on {} cores of this node", node.size(), threads, cores);
   if (node.size() * threads > cores)
-    add("note", "cores", fmt::format("{} ranks x {} threads on {} cores of this node", node.size(), threads, cores), "start fewer ranks, or give each fewer threads");
+    add("note", "cores", layout, "start fewer ranks, or give each fewer threads");
   else
-    add("good", "cores", fmt::format("{} ranks x {} threads on {} cores of this node", node.size(), threads, cores));
+    add("good", "cores", layout);
   std::string isas;
   for (const kernels::Table* t : kernels::available()) isas += (isas.empty() ? "" : ", ") + std::string(t->name);
   add("good", "instructions", fmt::format("{}; measured peak of a thread {:.1f} GFLOP/s in f32", isas, model::measured_peak_flops() * 1e-9));

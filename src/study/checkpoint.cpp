@@ -26,12 +26,11 @@ json to_json(const std::vector<Sitting>& sittings) {
 }
 
 // All but the arrays.
-json place_json(const Standing& s) {
-  const model::RenderState& r = s.state;
+json place_json(const model::RenderState& r, const std::vector<Sitting>& sittings) {
   const Film& film = r.done.film;
   return {{"segment", r.segment}, {"step", r.denoise.scheduler.step}, {"decoded", r.decoded}, {"frames", film.num_frames},
           {"height", film.height_px}, {"width", film.width_px}, {"fps", film.fps}, {"history", r.denoise.scheduler.history.size()},
-          {"sample", r.denoise.sample.shape()}, {"latents", r.done.latents.shape()}, {"sittings", to_json(s.sittings)}};
+          {"sample", r.denoise.sample.shape()}, {"latents", r.done.latents.shape()}, {"sittings", to_json(sittings)}};
 }
 
 Standing from_json(const json& j) {
@@ -145,8 +144,7 @@ std::optional<Standing> Checkpoint::load(std::vector<std::string>& complaints) c
   return {};
 }
 
-void Checkpoint::save(const Standing& standing) const {
-  const model::RenderState& r = standing.state;
+void Checkpoint::save(const model::RenderState& r, const std::vector<Sitting>& sittings) const {
   std::vector<io::TensorBytes> tensors;
   const auto add = [&](const std::string& name, const Tensor& t) {
     if (!t.empty()) tensors.push_back({name, t.shape(), io::Dtype::f32, bytes_of(t.data(), static_cast<std::size_t>(t.size()))});
@@ -160,7 +158,7 @@ void Checkpoint::save(const Standing& standing) const {
     tensors.push_back({"film", {frames, film.height_px, film.width_px, 3}, io::Dtype::u8,
                        bytes_of(film.rgb.data(), static_cast<std::size_t>(frames * film.frame_bytes()))});
   }
-  const std::string place = place_json(standing).dump();
+  const std::string place = place_json(r, sittings).dump();
   // The newest gives its place up only once the next one is whole.
   const fs::path next = path_.string() + ".next";
   io::write_safetensors(next, tensors, {{"reel_checkpoint", "1"}, {"owner", owner_}, {"place", place}, {"sha256", seal(owner_, place, tensors)}});
@@ -177,7 +175,7 @@ void Checkpoint::remove() const noexcept {
 }
 
 std::optional<Standing> broadcast(const Comm& world, std::optional<Standing> standing) {
-  const std::string place = world.broadcast(standing ? place_json(*standing).dump() : std::string(), 0);
+  const std::string place = world.broadcast(standing ? place_json(standing->state, standing->sittings).dump() : std::string(), 0);
   if (place.empty()) return {};
   if (world.size() == 1) return standing;
   const json j = json::parse(place);

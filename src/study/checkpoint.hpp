@@ -39,7 +39,8 @@ class Checkpoint {
   /// The newest generation that is whole and of this owner. Others are told in `complaints`, one line each.
   std::optional<Standing> load(std::vector<std::string>& complaints) const;
   /// Keeps the newest generation as the one before, then writes. Throws Error (write) with both generations as they were.
-  void save(const Standing& standing) const;
+  void save(const model::RenderState& state, const std::vector<Sitting>& sittings) const;
+  void save(const Standing& standing) const { save(standing.state, standing.sittings); }
   void remove() const noexcept;
 
  private:

@@ -157,9 +157,9 @@ class Keeper {
     std::string why = reason;
     world_.together([&] {
       if (world_.rank() != 0 || !(due || stops)) return;
-      Standing standing{state, earlier_};
-      standing.sittings.push_back(now_);
-      checkpoint_.save(standing);
+      std::vector<Sitting> sittings = earlier_;
+      sittings.push_back(now_);
+      checkpoint_.save(state, sittings);
       save_s_ = unix_now_s() - now_s;
       spent_s_ += save_s_;
     });
