@@ -91,6 +91,8 @@ struct TensorBytes {
   Dtype dtype = Dtype::f32;
   std::span<const std::byte> bytes;
 };
+/// What `weights_digest` tells of a file that holds `tensors`.
+std::string weights_digest(const std::vector<TensorBytes>& tensors);
 
 /// Writes a safetensors file (tensors by falling element size, then name; header padded to 8 bytes), whole or not at
 /// all. Same arguments give the same bytes. Throws Error: Exit::write on a failed write, Exit::bug on wrong sizes or

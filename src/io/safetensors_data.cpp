@@ -106,6 +106,13 @@ std::string weights_digest(const Safetensors& file) {
   return weights_digest(std::move(digests));
 }
 
+std::string weights_digest(const std::vector<TensorBytes>& tensors) {
+  std::vector<std::pair<std::string, std::string>> digests;
+  for (const TensorBytes& t : tensors)
+    digests.emplace_back(t.name, tensor_digest({t.name, t.dtype, t.shape, t.bytes.data(), t.bytes.size(), {}}));
+  return weights_digest(std::move(digests));
+}
+
 void write_safetensors(const fs::path& path, std::vector<TensorBytes> tensors,
                        const std::map<std::string, std::string>& metadata) {
   std::sort(tensors.begin(), tensors.end(), [](const TensorBytes& a, const TensorBytes& b) {

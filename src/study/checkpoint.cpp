@@ -67,29 +67,20 @@ int64_t frames_done(const model::RenderState& r) {
   return num_latents == 1 ? 1 : 1 + (r.decoded - 1) * ((r.done.film.num_frames - 1) / (num_latents - 1));
 }
 
-// SHA-256 over owner, place and arrays, in byte order of their names.
-std::string seal(const std::string& owner, const std::string& place, const std::vector<io::TensorBytes>& tensors) {
-  Sha256 hash;
-  hash.update(owner + "\n" + place + "\n");
-  std::map<std::string, std::span<const std::byte>> sorted;
-  for (const io::TensorBytes& t : tensors) sorted[t.name] = t.bytes;
-  for (const auto& [name, bytes] : sorted) {
-    hash.update(fmt::format("{} {}\n", name, bytes.size()));
-    hash.update(bytes.data(), bytes.size());
-  }
-  return hash.hex();
-}
-
 Tensor tensor_of(const io::Safetensors& file, const std::string& name) {
   const io::TensorInfo* info = file.find(name);
   if (info == nullptr) return {};
   if (info->dtype != io::Dtype::f32) throw Error(Exit::input, fmt::format("'{}' is not F32", name));
   Tensor t(info->shape);
-  std::memcpy(t.data(), info->data, info->bytes);
+  if (!t.empty()) std::memcpy(t.data(), info->data, info->bytes);
   return t;
 }
 
 }  // namespace
+
+std::string checkpoint_seal(const std::string& owner, const std::string& place, const std::string& arrays) {
+  return sha256_hex(owner + "\n" + place + "\n" + arrays + "\n");
+}
 
 Standing read_checkpoint(const fs::path& path, const std::string& owner) {
   const auto refuse = [&](const std::string& why) { return Error(Exit::input, "this checkpoint " + why, path.string(), "remove it, then run again"); };
@@ -100,9 +91,7 @@ Standing read_checkpoint(const fs::path& path, const std::string& owner) {
   };
   if (text("reel_checkpoint") != "1") throw refuse("is of another kind");
   if (text("owner") != owner) throw refuse("belongs to another task");
-  std::vector<io::TensorBytes> tensors;
-  for (const auto& [name, info] : file.tensors()) tensors.push_back({name, info.shape, info.dtype, {info.data, info.bytes}});
-  if (seal(owner, text("place"), tensors) != text("sha256")) throw refuse("is damaged");
+  if (checkpoint_seal(owner, text("place"), io::weights_digest(file)) != text("sha256")) throw refuse("is damaged");
   try {
     Standing s = from_json(json::parse(text("place")));
     model::RenderState& r = s.state;
@@ -161,7 +150,8 @@ void Checkpoint::save(const model::RenderState& r, const std::vector<Sitting>& s
   const std::string place = place_json(r, sittings).dump();
   // The newest gives its place up only once the next one is whole.
   const fs::path next = path_.string() + ".next";
-  io::write_safetensors(next, tensors, {{"reel_checkpoint", "1"}, {"owner", owner_}, {"place", place}, {"sha256", seal(owner_, place, tensors)}});
+  io::write_safetensors(next, tensors, {{"reel_checkpoint", "1"}, {"owner", owner_}, {"place", place},
+                                        {"sha256", checkpoint_seal(owner_, place, io::weights_digest(tensors))}});
   std::error_code failed;
   fs::rename(path_, before(path_), failed);
   if (failed && failed != std::errc::no_such_file_or_directory) io::throw_write_error(before(path_), failed.value());

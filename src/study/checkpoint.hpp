@@ -3,7 +3,7 @@
 // threads and either partition can go on from them.
 //
 // A checkpoint is a safetensors file: sample, history.0 ..., latents (F32), film (U8, [decoded frames, H, W, 3]) and, as
-// metadata, whose it is, where it stands, and the SHA-256 over all of it.
+// metadata, whose it is, where it stands, and the seal over all of it.
 #include <filesystem>
 #include <limits>
 #include <optional>
@@ -48,6 +48,8 @@ class Checkpoint {
   std::string owner_;
 };
 
+/// SHA-256 over whose a checkpoint is, where it stands (JSON) and its arrays (io::weights_digest).
+std::string checkpoint_seal(const std::string& owner, const std::string& place, const std::string& arrays);
 /// Reads one generation. Throws Error (input) when it is missing, damaged or of another owner.
 Standing read_checkpoint(const std::filesystem::path& path, const std::string& owner);
 

@@ -53,6 +53,10 @@ Measured measured_of(const std::vector<Take>& takes, const Acceptance& acceptanc
     add("measured.acceptance", fmt::format("Acceptance by {}", acceptance.method), "1", mean, mean, mean);
     m.numbers.back().beta = acceptance.beta;
   }
+  if (acceptance.method == "gates") {
+    const double passing = cost::labelled(acceptance.num_passed, acceptance.num_takes).mean(), reviews = passing / acceptance.beta.mean();
+    add("measured.reviews", "Takes that the gates leave to be seen for each usable one", "1", reviews, reviews, reviews);
+  }
   const Take& t = takes.front();
   m.gives = cost::Specification{static_cast<double>(t.num_frames) / t.fps, t.fps, t.width_px, t.height_px};
   return m;

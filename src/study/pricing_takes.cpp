@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <fstream>
+#include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -17,6 +18,8 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 using std::int64_t;
+
+constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 
 const std::vector<std::string>& known_keys() {
   static const std::vector<std::string> keys{"cards", "claim", "currency", "date", "draws", "false_reject", "gates", "labels", "miss",
@@ -73,6 +76,25 @@ double sum_of(const std::vector<double>& v) {
   double sum = 0;
   for (double x : v) sum += x;
   return sum;
+}
+
+bool odd(double x) { return !(x >= 0) || std::isinf(x); }
+
+// Adds the sittings that the last one went on from: they were paid for as well. Adds their energy to `joules`, which is
+// NaN when it is not known of all. False when they make no sense.
+bool add_earlier(const io::Record& record, Take& take, double& joules) {
+  if (record.find("/measured/earlier_wall") == nullptr) return true;
+  const auto& wall = record.values<double>("/measured/earlier_wall");
+  const auto& nodes = record.values<int64_t>("/measured/earlier_nodes");
+  const auto& cores = record.values<int64_t>("/measured/earlier_cores");
+  if (nodes.size() != wall.size() || cores.size() != wall.size()) return false;
+  for (std::size_t i = 0; i < wall.size(); ++i) {
+    if (odd(wall[i]) || nodes[i] < 1 || cores[i] < 1) return false;
+    take.node_h += wall[i] * static_cast<double>(nodes[i]) / 3600;
+    take.core_h += wall[i] * static_cast<double>(cores[i]) / 3600;
+  }
+  joules += sum_of(record.values<double>("/measured/earlier_energy"));
+  return true;
 }
 
 // What `read` finds in a result's own description, which may be anything.
@@ -195,6 +217,7 @@ bool is_take_of(const fs::path& result, const Experiment& e, int64_t num_takes) 
 Take read_take(const fs::path& result, const PriceTask& task) {
   const io::Record record = io::read_groups(result, {"/provenance", "/measured"});
   Take take;
+  const auto refuse = [&] { throw Error(Exit::input, "this result's own description makes no sense", result.string(), "render it again"); };
   described(result, [&] {
     take.run_id = record.text("/", "run_id");
     take.task_id = record.text("/", "task_id");
@@ -209,10 +232,9 @@ Take read_take(const fs::path& result, const PriceTask& task) {
     for (const std::string& rank : record.values<std::string>("/provenance/ranks")) hosts.insert(json::parse(rank).at("host").get<std::string>());
     const auto& wall = record.values<double>("/measured/phase_wall");
     const auto& threads = record.values<double>("/measured/threads");
-    const auto odd = [](double x) { return !(x >= 0) || std::isinf(x); };
     if (threads.empty() || wall.size() % threads.size() != 0 || std::any_of(wall.begin(), wall.end(), odd) || std::any_of(threads.begin(), threads.end(), odd) ||
         take.run_id.empty() || take.task_id.empty() || take.num_frames < 1 || !(take.fps > 0) || take.width_px < 1 || take.height_px < 1)
-      throw Error(Exit::input, "this result's own description makes no sense", result.string(), "render it again");
+      refuse();
     const std::size_t ranks = threads.size(), phases = wall.size() / ranks;
     double longest = 0;
     for (std::size_t r = 0; r < ranks; ++r) {
@@ -221,8 +243,10 @@ Take read_take(const fs::path& result, const PriceTask& task) {
       take.core_h += s * threads[r] / 3600;
     }
     take.node_h = longest * static_cast<double>(hosts.size()) / 3600;
-    if (record.find("/measured/energy") != nullptr) {
-      take.energy_kwh = sum_of(record.values<double>("/measured/energy")) / 3.6e6;
+    double joules = record.find("/measured/energy") != nullptr ? sum_of(record.values<double>("/measured/energy")) : nan;
+    if (!add_earlier(record, take, joules)) refuse();
+    if (!std::isnan(joules)) {
+      take.energy_kwh = joules / 3.6e6;
       const auto& attributes = record.at("/measured/energy").attributes;
       if (const auto it = attributes.find("method"); it != attributes.end() && std::holds_alternative<std::string>(it->second))
         take.energy_method = std::get<std::string>(it->second);

@@ -296,6 +296,7 @@ class ShotReader {
     } else {
       if (index >= first_shared_) {
         a.setup = setup_, a.attempt = attempt_, a.post = post_;
+        screen(t, a.attempt);
         if (numbers_.missing.empty()) numbers_.missing = shared_missing_;
       }
       append(a.setup, lines(t, "setup", true, ""));
@@ -316,6 +317,15 @@ class ShotReader {
     if (!j) return;
     const cost::Rate* row = numbers_.row_of(id);
     a.surcharges.push_back({row ? row->account : "", shot_.numbers[*j].item, *j, sign});
+  }
+
+  // People see what gates let through. Without gates they see every take, so what no result tells is left out.
+  void screen(TableReader& t, std::vector<Line>& seen) {
+    if (!t.has("screened")) return;
+    const std::string before = std::exchange(numbers_.missing, "");
+    const std::vector<std::size_t> shares = numbers_.find_all(t, "screened");
+    if (std::exchange(numbers_.missing, before).empty())
+      for (Line& l : seen) l.times.insert(l.times.end(), shares.begin(), shares.end());
   }
 
   void acceptance(TableReader& t, Alternative& a) {

@@ -36,7 +36,8 @@ std::optional<std::size_t> ShotNumbers::find(TableReader& t, const std::string& 
   if (id.starts_with("measured.")) {
     for (const Number& n : measured_.numbers)
       if (n.id == id) return add(n);
-    static const std::vector<std::string> known{"measured.core_h", "measured.node_h", "measured.energy", "measured.acceptance"};
+    static const std::vector<std::string> known{"measured.core_h", "measured.node_h", "measured.energy", "measured.acceptance",
+                                                "measured.reviews"};
     if (std::find(known.begin(), known.end(), id) != known.end()) {
       missing = id;
       return std::nullopt;

@@ -3,7 +3,6 @@
 #include <span>
 #include <vector>
 
-#include "core/digest.hpp"
 #include "core/error.hpp"
 #include "fuzzed_file.hpp"
 #include "io/safetensors.hpp"
@@ -20,13 +19,8 @@ void seal(const std::string& path, const std::string& place) {
                                                    {"history.0", {4, 1}, reel::io::Dtype::f32, all.first(16)},
                                                    {"latents", {4, 3, 2, 2}, reel::io::Dtype::f32, all},
                                                    {"sample", {4, 1}, reel::io::Dtype::f32, all.first(16)}};
-  reel::Sha256 hash;
-  hash.update(owner + "\n" + place + "\n");
-  for (const auto& t : tensors) {
-    hash.update(t.name + " " + std::to_string(t.bytes.size()) + "\n");
-    hash.update(t.bytes.data(), t.bytes.size());
-  }
-  reel::io::write_safetensors(path, tensors, {{"reel_checkpoint", "1"}, {"owner", owner}, {"place", place}, {"sha256", hash.hex()}});
+  reel::io::write_safetensors(path, tensors, {{"reel_checkpoint", "1"}, {"owner", owner}, {"place", place},
+                                              {"sha256", reel::study::checkpoint_seal(owner, place, reel::io::weights_digest(tensors))}});
 }
 
 }  // namespace

@@ -11,7 +11,6 @@
 #include <nlohmann/json.hpp>
 
 #include "../io/temp_dir.hpp"
-#include "core/digest.hpp"
 #include "io/safetensors.hpp"
 
 namespace reel::study {
@@ -128,15 +127,8 @@ class Checkpoints : public test::TempDir {
   }
   // A file with a right seal whose place is `place`: what only a bug or a malicious hand can write.
   fs::path forge(const std::string& place, const std::vector<io::TensorBytes>& tensors) const {
-    Sha256 hash;
-    hash.update(owner + "\n" + place + "\n");
-    std::map<std::string, std::span<const std::byte>> sorted;
-    for (const io::TensorBytes& t : tensors) sorted[t.name] = t.bytes;
-    for (const auto& [name, bytes] : sorted) {
-      hash.update(fmt::format("{} {}\n", name, bytes.size()));
-      hash.update(bytes.data(), bytes.size());
-    }
-    io::write_safetensors(newest(), tensors, {{"reel_checkpoint", "1"}, {"owner", owner}, {"place", place}, {"sha256", hash.hex()}});
+    io::write_safetensors(newest(), tensors, {{"reel_checkpoint", "1"}, {"owner", owner}, {"place", place},
+                                              {"sha256", checkpoint_seal(owner, place, io::weights_digest(tensors))}});
     return newest();
   }
 };

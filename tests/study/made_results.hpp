@@ -17,6 +17,7 @@ struct Made {
   std::vector<std::string> overrides, hosts{"a", "b"};
   std::vector<double> wall{10, 26, 18, 0}, threads{4, 2};  ///< [rank, phase], [rank]
   std::vector<double> joules;
+  std::vector<double> earlier_wall, earlier_joules;  ///< of sittings before the last, each on 2 nodes and 8 cores
   io::Attribute method = std::string("perf");
   std::string without;  ///< a dataset that is left out
 };
@@ -58,6 +59,15 @@ class MadeResults : public TempDir {
     r.datasets.push_back({"/measured/threads", "1", "threads", {size(made.threads)}, {"rank"}, made.threads, {}});
     if (!made.joules.empty())
       r.datasets.push_back({"/measured/energy", "J", "energy", {size(made.joules)}, {"node"}, made.joules, {{"method", made.method}}});
+    if (const auto n = size(made.earlier_wall); n > 0) {
+      const auto earlier = [&](const std::string& name, const std::string& unit, io::Data data) {
+        r.datasets.push_back({"/measured/earlier_" + name, unit, name, {n}, {"sitting"}, std::move(data), {}});
+      };
+      earlier("wall", "s", made.earlier_wall);
+      earlier("nodes", "1", std::vector<std::int64_t>(made.earlier_wall.size(), 2));
+      earlier("cores", "1", std::vector<std::int64_t>(made.earlier_wall.size(), 8));
+      earlier("energy", "J", made.earlier_joules);
+    }
     std::erase_if(r.datasets, [&](const io::Dataset& d) { return d.path == made.without; });
     static int count = 0;
     const std::filesystem::path path = dir / ("result-" + std::to_string(count++) + ".h5");

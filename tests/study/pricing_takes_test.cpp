@@ -49,6 +49,26 @@ TEST_F(Takes, HoursOfCoresAndNodes) {
   EXPECT_TRUE(take.passed());
 }
 
+TEST_F(Takes, EarlierSittingsWerePaidForAsWell) {
+  Made m;
+  m.earlier_wall = {100, 50};
+  m.earlier_joules = {3.6e6, 1.8e6};
+  m.joules = {3.6e6, 3.6e6};
+  Take take = read_take(make(m), {});
+  EXPECT_DOUBLE_EQ(take.core_h, (36 * 4 + 18 * 2 + 150 * 8) / 3600.0);
+  EXPECT_DOUBLE_EQ(take.node_h, (36 * 2 + 150 * 2) / 3600.0);
+  EXPECT_DOUBLE_EQ(take.energy_kwh.value(), 3.5);
+  m.earlier_joules[1] = nan;
+  EXPECT_FALSE(read_take(make(m), {}).energy_kwh) << "a sum of which a part is unknown is unknown";
+  for (const double bad : {-1.0, nan, std::numeric_limits<double>::infinity()}) {
+    m.earlier_wall[1] = bad;
+    expect_refused(m, "makes no sense");
+  }
+  m.earlier_wall[1] = 50;
+  m.without = "/measured/earlier_cores";
+  expect_refused(m, "earlier_cores");
+}
+
 TEST_F(Takes, EnergyIsMeasuredDeclaredOrNotThere) {
   EXPECT_FALSE(read_take(make({}), {}).energy_kwh);
   PriceTask declared;

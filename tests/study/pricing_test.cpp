@@ -244,6 +244,23 @@ TEST_F(Pricing, TakesCountOncePerFilm) {
   EXPECT_EQ(is.unmet, "64 x 48 pixels instead of 1280 x 720; 2.06 s instead of 5 s");
   EXPECT_NEAR(is.generated_s, 33 / 16.0, 1e-12);
   EXPECT_TRUE(p.shot.numbers[is.acceptance].beta) << "counted";
+  // People see what the gates let through, so a perfect gate leaves one take to be seen for each usable one.
+  const auto review = [](const Priced& of, const std::string& name) {
+    const cost::Line& line = of.shot.alternatives[by_name(of, name).index].attempt.at(0);
+    EXPECT_EQ(line.item, "Review and selection");
+    double value = line.factor;
+    for (const std::size_t j : line.times) value *= of.shot.numbers[j].spread.typical;
+    return value;
+  };
+  EXPECT_NEAR(review(p, "measured"), review(p, "api") * 2.5 / 4, 1e-9) << "Jeffreys: 2 of 3 pass";
+  PriceTask labels = task;
+  labels.gates.clear();
+  labels.labels = put("labels.csv", "seed,usable\n3,1\n4,0\n5,1\n");
+  const Priced labelled = price(labels, results);
+  EXPECT_EQ(review(labelled, "measured"), review(labelled, "api")) << "without gates each take is seen";
+  PriceTask leaky = task;
+  leaky.miss = 0.3;
+  EXPECT_NEAR(review(price(leaky, results), "measured"), review(p, "measured"), 1e-9) << "as many pass, however many of them are good";
   const std::string text = priced_text(p);
   expect_contains(text, "3 rendered, 2 pass the gates");
   expect_contains(text, "B1.shift rejects 1 of 3");

@@ -559,6 +559,15 @@ TEST_F(ShotFile, SharedWays) {
   EXPECT_EQ(shot.alternatives[2].cap, 9);
   EXPECT_EQ(shot.alternatives[2].setup.size() + shot.alternatives[2].post.size(), 2u);
   EXPECT_EQ(shot.alternatives[2].fallback, 0u);
+  // Gates screen the shared part of a take, where a result tells of gates.
+  put("ways.toml", replaced(ways, "cap = 9", "cap = 9\nscreened = [\"measured.acceptance\", \"measured.reviews\"]"));
+  EXPECT_EQ(read(head + generate + day, measured({"measured.acceptance"})).alternatives[2].attempt.at(0).times.size(), 1u);
+  const cost::Shot screened = read(head + generate + day, measured({"measured.acceptance", "measured.reviews"}));
+  EXPECT_EQ(screened.alternatives[2].attempt.at(0).times.size(), 3u);
+  EXPECT_EQ(screened.alternatives[1].attempt.at(0).times.size(), 1u);
+  EXPECT_EQ(screened.alternatives[2].setup.at(0).times.size(), 1u);
+  put("ways.toml", replaced(ways, "cap = 9", "cap = 9\nscreened = [\"measured.gates\"]"));
+  expect_contains(findings(head + generate + day), "nothing measures 'measured.gates'");
   // A finding in the shared file has its place there.
   put("ways.toml", replaced(ways, "cap = 9", "cpa = 9"));
   std::string told = findings(head + generate + day);
