@@ -69,6 +69,15 @@ void remove_leftovers_of_the_dead(const fs::path& folder) {
   }
 }
 
+void sync_folder(const fs::path& path) {
+  const int folder = ::open(folder_of(path).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (folder < 0) return;  // the rename is done; some file systems do not open folders
+  const int synced = ::fsync(folder);
+  const int error_number = errno;
+  ::close(folder);
+  if (synced != 0 && error_number != EINVAL) throw_write_error(path, error_number);
+}
+
 AtomicFile::AtomicFile(fs::path path) : path_(std::move(path)) {
   static std::atomic<unsigned> counter{0};
   temporary_ = folder_of(path_) /
@@ -118,12 +127,7 @@ void AtomicFile::commit() {
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) throw_write_error(path_, errno);
   forget_leftover(temporary_);
   temporary_.clear();
-  const int folder = ::open(folder_of(path_).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (folder < 0) return;  // the rename is done; some file systems do not open folders
-  const int synced = ::fsync(folder);
-  const int error_number = errno;
-  ::close(folder);
-  if (synced != 0 && error_number != EINVAL) throw_write_error(path_, error_number);
+  sync_folder(path_);
 }
 
 void write_text(const std::filesystem::path& path, std::string_view text) {

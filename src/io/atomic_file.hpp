@@ -37,6 +37,9 @@ class AtomicFile {
 [[noreturn]] void throw_write_error(const std::filesystem::path& path, int error_number,
                                     std::uint64_t needed_bytes = 0);
 
+/// fsync of the folder that holds `path`: a rename there outlives a power cut. Throws Exit::write.
+void sync_folder(const std::filesystem::path& path);
+
 /// Removes temporary files in `folder` whose process, on this host, was killed.
 void remove_leftovers_of_the_dead(const std::filesystem::path& folder);
 

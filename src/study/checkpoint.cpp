@@ -157,6 +157,7 @@ void Checkpoint::save(const model::RenderState& r, const std::vector<Sitting>& s
   if (failed && failed != std::errc::no_such_file_or_directory) io::throw_write_error(before(path_), failed.value());
   fs::rename(next, path_, failed);
   if (failed) io::throw_write_error(path_, failed.value());
+  io::sync_folder(path_);
 }
 
 void Checkpoint::remove() const noexcept {

@@ -248,6 +248,8 @@ RunSummary run_experiment(const Experiment& e, const Comm& world, const std::str
       measure_task(e, e.output.dir / "result.h5");  // a wrong key must show now, not after the render
       if (e.model.synthetic())
         throw Error(Exit::usage, "pictures of synthetic weights mean nothing and cannot be measured", "measure", "leave out [measure]");
+      if (!e.output.pixels)
+        throw Error(Exit::usage, "a film that is not kept cannot be measured", "output.pixels", "set output.pixels = true, or leave out [measure]");
     }
     if (world.rank() == 0) expect_writable(e);
     pipeline = open_pipeline(e.model);

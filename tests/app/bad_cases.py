@@ -151,6 +151,8 @@ case("frames beyond int64", 2, "e.toml:3:", changes={"shot__frames": "9999999999
 case("unknown key", 2, "unknown key 'sampler.step'", "did you mean 'steps'?", changes={"sampler__step": "1"})
 case("unknown sampler", 2, "'sampler.name' cannot be 'eular'", "did you mean 'euler'?", changes={"sampler__name": '"eular"'})
 case("seed negative", 2, "'shot.seed' is -1", changes={"shot__seed": "-1"})
+case("a film that is not kept, measured", 2, "output.pixels", "set output.pixels = true",
+     changes={"output__pixels": "false", "measure__overlay": "true"}, ranks=BOTH)
 case("set without meaning", 2, "--set", args=(*RUN, "--set", "sampler.steps"))
 case("set not UTF-8", 2, "--set", args=(*RUN, "--set", b"shot.prompt=\xff".decode(errors="surrogateescape")))
 case("set beyond range", 2, "--set:1:", "'sampler.steps' is 0", args=(*RUN, "--set", "sampler.steps=0"))
