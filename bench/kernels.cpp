@@ -74,14 +74,14 @@ void attention(benchmark::State& state) {
   const FloatBuffer q = random_floats(tokens * d, "q"), k = random_floats(tokens * d, "k"), v = random_floats(tokens * d, "v");
   FloatBuffer out(static_cast<std::size_t>(tokens * d));
   PackedHead head;
-  head.pack(k.data(), d, v.data(), d, tokens, d, d);
+  head.pack(Numerics::f32, k.data(), d, v.data(), d, tokens, d, d);
   FloatBuffer part(static_cast<std::size_t>(12 * d));
   if (!same_bits(part, [&] { attend(head, q.data(), d, 12, d, d, 0.0883883476f, nullptr, 0, part.data(), d); })) {
     state.SkipWithError("bits differ from the scalar reference");
     return;
   }
   for (auto _ : state) {
-    head.pack(k.data(), d, v.data(), d, tokens, d, d);
+    head.pack(Numerics::f32, k.data(), d, v.data(), d, tokens, d, d);
     for (int64_t i = 0; i < tokens; i += attention_chunk)
       attend(head, q.data() + i * d, d, std::min(attention_chunk, tokens - i), d, d, 0.0883883476f, nullptr, 0,
              out.data() + i * d, d);

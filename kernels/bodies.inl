@@ -1,4 +1,7 @@
 // The kernel bodies, written once on 16 virtual lanes and compiled once per ISA (isa_*.cpp include this file).
+#include <immintrin.h>
+
+#include <cstring>
 #include <limits>
 
 #include "kernels/kernels.hpp"
@@ -118,6 +121,33 @@ void finish_panel(const float* c, int64_t c_stride, int64_t rows, int64_t column
     });
 }
 
+// Scores of one row become weights e^(score - max), and what the row has summed up so far fades to the new maximum.
+REEL_INLINE void soften_row(float* score, int64_t num_keys, int64_t padded_keys, const float* bias, SoftmaxState& s, float* out,
+                            int64_t out_width) {
+  if (bias)
+    each_chunk(num_keys, [&](int64_t j, int64_t count) {
+      store_chunk(load_chunk(score + j, count) + load_chunk(bias + j, count), score + j, count);
+    });
+  for (int64_t j = num_keys; j < padded_keys; ++j) score[j] = -std::numeric_limits<float>::infinity();
+  F32x16 top = F32x16::set(s.max);
+  for (int64_t j = 0; j < padded_keys; j += num_lanes) top = max(top, F32x16::load(score + j));
+  const float new_max = max_lanes(top);
+  const F32x16 shift = F32x16::set(new_max);
+  F32x16 sum = F32x16::set(0.0f);
+  for (int64_t j = 0; j < padded_keys; j += num_lanes) {
+    const F32x16 e = exp(F32x16::load(score + j) - shift);
+    sum = sum + e;
+    e.store(score + j);
+  }
+  const F32x16 fade = exp(F32x16::set(s.max) - shift);
+  alignas(64) float fade_lane[num_lanes];
+  fade.store(fade_lane);
+  s.sum = std::fma(s.sum, fade_lane[0], sum_lanes(sum));
+  if (new_max != s.max)  // fade is exactly 1 otherwise
+    for (int64_t j = 0; j < out_width; j += num_lanes) (F32x16::load(out + j) * fade).store(out + j);
+  s.max = new_max;
+}
+
 void attention_block(const float* q, int64_t q_stride, int64_t rows, int64_t head_dim, const float* keys,
                      const float* values, int64_t value_panels, int64_t num_keys, const float* bias,
                      int64_t bias_stride, SoftmaxState* state, float* out, int64_t out_stride, float* scratch) {
@@ -128,42 +158,16 @@ void attention_block(const float* q, int64_t q_stride, int64_t rows, int64_t hea
     for (int64_t p = 0; p < num_panels; ++p)
       multiply_panel(q + i0 * q_stride, q_stride, n, head_dim, keys + p * head_dim * panel_width,
                      panel_width, scratch + p * panel_width, key_block, false);
-    for (int64_t i = 0; i < n; ++i) {
-      float* score = scratch + i * key_block;
-      if (bias) {
-        const float* b = bias + (i0 + i) * bias_stride;
-        each_chunk(num_keys, [&](int64_t j, int64_t count) {
-          store_chunk(load_chunk(score + j, count) + load_chunk(b + j, count), score + j, count);
-        });
-      }
-      for (int64_t j = num_keys; j < padded_keys; ++j) score[j] = -std::numeric_limits<float>::infinity();
-      SoftmaxState& s = state[i0 + i];
-      F32x16 top = F32x16::set(s.max);
-      for (int64_t j = 0; j < padded_keys; j += num_lanes) top = max(top, F32x16::load(score + j));
-      const float new_max = max_lanes(top);
-      const F32x16 shift = F32x16::set(new_max);
-      F32x16 sum = F32x16::set(0.0f);
-      for (int64_t j = 0; j < padded_keys; j += num_lanes) {
-        const F32x16 e = exp(F32x16::load(score + j) - shift);
-        sum = sum + e;
-        e.store(score + j);
-      }
-      const F32x16 fade = exp(F32x16::set(s.max) - shift);
-      alignas(64) float fade_lane[num_lanes];
-      fade.store(fade_lane);
-      s.sum = std::fma(s.sum, fade_lane[0], sum_lanes(sum));
-      if (new_max != s.max) {  // fade is exactly 1 otherwise
-        float* o = out + (i0 + i) * out_stride;
-        for (int64_t j = 0; j < value_panels * panel_width; j += num_lanes)
-          (F32x16::load(o + j) * fade).store(o + j);
-      }
-      s.max = new_max;
-    }
+    for (int64_t i = 0; i < n; ++i)
+      soften_row(scratch + i * key_block, num_keys, padded_keys, bias ? bias + (i0 + i) * bias_stride : nullptr, state[i0 + i],
+                 out + (i0 + i) * out_stride, value_panels * panel_width);
     for (int64_t p = 0; p < value_panels; ++p)
       multiply_panel(scratch, key_block, n, padded_keys, values + p * padded_keys * panel_width,
                      panel_width, out + i0 * out_stride + p * panel_width, out_stride, true);
   }
 }
+
+#include "kernels/bodies_bf16.inl"
 
 void layer_norm(const float* x, int64_t width, float eps, const float* mul, const float* add, float* y) {
   F32x16 total = F32x16::set(0.0f);
@@ -253,6 +257,10 @@ const Table kernel_table{.name = REEL_ISA_NAME,
                          .rotate = rotate,
                          .gated_add = gated_add,
                          .activate = activate,
-                         .divide = divide};
+                         .divide = divide,
+                         .round_to_bf16 = round_to_bf16,
+                         .multiply_pairs = multiply_pairs,
+                         .multiply_blocks = multiply_blocks,
+                         .attention_block_bf16 = attention_block_bf16};
 
 }  // namespace reel::kernels::REEL_ISA

@@ -16,6 +16,17 @@ inline constexpr std::int64_t key_block = 256;
 /// Scratch that `attention_block` needs, in floats.
 inline constexpr std::int64_t attention_scratch = 6 * key_block;
 
+/// A bf16 number: the upper half of an f32.
+using Bf16 = std::uint16_t;
+/// Products of bf16 operands take K in steps of this many; operands are filled with zeros up to a multiple.
+inline constexpr std::int64_t bf16_step = 32;
+constexpr std::int64_t padded_depth(std::int64_t k) { return (k + bf16_step - 1) / bf16_step * bf16_step; }
+
+/// c[rows, columns] (+)= a[rows, K] * panel[K/2, 64, 2], summed in f32; K a multiple of 32, columns as in `multiply_panel`.
+/// Row i of `a` starts at a + i*a_stride. panel holds (w[j, 2p], w[j, 2p+1]) side by side.
+using MultiplyBf16 = void (*)(const Bf16* a, std::int64_t a_stride, std::int64_t rows, std::int64_t depth, const Bf16* panel,
+                              std::int64_t columns, float* c, std::int64_t c_stride, bool accumulate);
+
 enum class Activation { none, gelu_tanh, silu };
 
 /// Running state of an attention row: maximum score and sum of exponentials.
@@ -25,7 +36,7 @@ struct SoftmaxState {
 };
 
 struct Table {
-  std::string_view name;  ///< "scalar", "avx2", "avx512"
+  std::string_view name;  ///< "scalar", "avx2", "avx512", "avx512bf16", "amx"
 
   /// c[rows, columns] (+)= a[rows, K] * panel[K, 64], columns <= 64 and rounded up to 16 in c. Each output is one chain
   /// of fused multiply-adds over k = 0..K-1 that starts at 0, or at c when `accumulate`, so cutting K into several calls
@@ -68,12 +79,28 @@ struct Table {
   void (*activate)(const float* x, std::int64_t n, Activation activation, float* y);
   /// out[i] = x[i] / divisor: finishes an attention row with its sum of exponentials.
   void (*divide)(const float* x, std::int64_t n, float divisor, float* out);
+
+  /// y[i] = x[i] rounded to nearest even; NaN stays NaN.
+  void (*round_to_bf16)(const float* x, std::int64_t n, Bf16* y);
+  /// The order of AVX512-BF16 (vdpbf16ps): for each pair two fused multiply-adds into one chain, the odd element first.
+  /// Subnormal operands and results are zero. On Intel the instruction is slower than its parts, on AMD twice as fast.
+  MultiplyBf16 multiply_pairs;
+  /// The order of AMX (tdpbf16ps): for each 32 of K one chain of fused multiply-adds over the even elements and one over
+  /// the odd ones, both from 0; c += even + odd. Subnormal operands and results are zero.
+  MultiplyBf16 multiply_blocks;
+  /// `attention_block` with bf16 operands: q [rows, d] scaled and rounded; keys: panels [num_panels][d/2][64][2]; values:
+  /// panels [ceil(d_v/64)][32*num_panels][64][2]; d a multiple of 32. Scores and softmax are f32, the exponentials are
+  /// rounded before they meet the values (their sum is not). `multiply` is one of the two above.
+  void (*attention_block_bf16)(MultiplyBf16 multiply, const Bf16* q, std::int64_t q_stride, std::int64_t rows, std::int64_t head_dim,
+                               const Bf16* keys, const Bf16* values, std::int64_t value_panels, std::int64_t num_keys,
+                               const float* bias, std::int64_t bias_stride, SoftmaxState* state, float* out, std::int64_t out_stride);
 };
 
-/// The tables this CPU can run, best first: a subset of avx512, avx2, scalar.
-std::vector<const Table*> available();
+/// The tables this CPU can run, best first: a subset of amx, avx512bf16, avx512, avx2, scalar. The first two are avx512 with
+/// `multiply_blocks` or `multiply_pairs` by the instruction; they are left out where it gives other bits than stated here.
+const std::vector<const Table*>& available();
 
-/// The table in use: REEL_ISA=scalar|avx2|avx512 forces one, else the best. Null if the forced one is unknown or
+/// The table in use: REEL_ISA=scalar|avx2|avx512|avx512bf16|amx forces one, else the best. Null if the forced one is unknown or
 /// the CPU cannot run it (callers turn that into an error).
 const Table* choose(std::string_view forced);
 
@@ -88,5 +115,7 @@ constexpr std::int64_t packed_size(std::int64_t n, std::int64_t k) {
 
 /// Packs min(n, 64) rows of w [n, k] (row stride `stride`) into one panel [k][64]; missing columns are zero. Exact copy.
 void pack_panel(const float* w, std::int64_t n, std::int64_t k, std::int64_t stride, float* packed);
+/// The same, rounded to bf16, as [padded_depth(k)/2][64][2].
+void pack_panel(const float* w, std::int64_t n, std::int64_t k, std::int64_t stride, Bf16* packed);
 
 }  // namespace reel::kernels

@@ -22,7 +22,7 @@ using namespace model;
 using std::int64_t;
 
 struct Options {
-  std::string component, model, in, out, prompt, negative_prompt, partition = "heads";
+  std::string component, model, in, out, prompt, negative_prompt, profile = "f32", partition = "heads";
   int steps = 4, threads = 0, guidance_groups = 1;
   double guidance = 5.0;
 };
@@ -116,7 +116,7 @@ void forward_text_encoder(const Pipeline& pipeline, const Team& team, const io::
   }
   const auto source = pipeline.weights(Pipeline::Part::text_encoder, team.world);
   std::vector<Tensor> states;
-  team.world.together([&] { states = encode_text(pipeline.text_encoder(), *source, team.node, prompts); });
+  team.world.together([&] { states = encode_text(pipeline.text_encoder(), *source, team.node, prompts, pipeline.numerics()); });
   Tensor hidden = Tensor::zeros({shape[0], shape[1], pipeline.text_encoder().d_model});
   for (int64_t b = 0; b < shape[0]; ++b)
     std::copy(states[static_cast<std::size_t>(b)].begin(), states[static_cast<std::size_t>(b)].end(), hidden.row(b));
@@ -251,7 +251,7 @@ void run_forward(const Options& o) {
   std::unique_ptr<io::Safetensors> in;
   world.together([&] {
     if (world.rank() == 0) io::AtomicFile{o.out};  // before hours of work: can it be written?
-    pipeline = std::make_unique<Pipeline>(Pipeline::open(o.model));
+    pipeline = std::make_unique<Pipeline>(Pipeline::open(o.model, model::parse_numerics(o.profile)));
     if (o.component != "tokenizer") in = std::make_unique<io::Safetensors>(io::Safetensors::open(o.in));
   });
   Output out;
@@ -296,6 +296,7 @@ void add_forward(CLI::App& root) {
   verb->add_option("--guidance", o->guidance, "pipeline: guidance_scale")->check(CLI::Range(0.0, 1000.0));
   verb->add_option("--prompt", o->prompt, "pipeline: prompt");
   verb->add_option("--negative-prompt", o->negative_prompt, "pipeline: negative prompt");
+  verb->add_option("--profile", o->profile, "numerics")->check(CLI::IsMember({"f32", "bf16", "bf16-amx"}));
   verb->add_option("--threads", o->threads, "threads per rank (0: cores / ranks)")->check(CLI::Range(0, 4096));
   verb->add_option("--partition", o->partition, "heads or stream")->check(CLI::IsMember({"heads", "stream"}));
   verb->add_option("--guidance-groups", o->guidance_groups, "pipeline: 1 or 2 rank groups")->check(CLI::Range(1, 2));

@@ -8,6 +8,7 @@
 #include "core/parallel.hpp"
 #include "model/peak.hpp"
 #include "study/forecast.hpp"
+#include "study/run.hpp"
 #include "study/sweep.hpp"
 
 namespace reel::app {
@@ -43,7 +44,7 @@ void plan(const std::string& file, const std::vector<std::string>& set, double p
   for (const study::Experiment& e : all) {
     std::unique_ptr<model::Pipeline>& pipeline = pipelines[e.model.path.string() + "\n" + e.model.config];
     if (pipeline == nullptr)
-      pipeline = std::make_unique<model::Pipeline>(e.model.synthetic() ? model::Pipeline::synthetic(e.model.config, e.model.seed) : model::Pipeline::open(e.model.path));
+      pipeline = study::open_pipeline(e.model);
     const int64_t ranks = std::max<int64_t>(1, e.run.num_ranks), threads = e.run.num_threads > 0 ? e.run.num_threads : std::max<int64_t>(1, num_cores() / ranks);
     const study::Forecast f = study::forecast(e, *pipeline, ranks, ranks, peak * static_cast<double>(ranks * threads));
     Layout& l = layouts[{ranks, threads}];

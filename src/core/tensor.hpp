@@ -30,6 +30,8 @@ struct AlignedAllocator {
 };
 
 using FloatBuffer = std::vector<float, AlignedAllocator<float>>;
+/// bf16 numbers: the upper halves of f32.
+using HalfBuffer = std::vector<std::uint16_t, AlignedAllocator<std::uint16_t>>;
 using Shape = std::vector<std::int64_t>;
 
 /// "[16, 9, 8, 8]"

@@ -55,14 +55,14 @@ Team Team::make(const Comm& world, Partition partition, int guidance_groups) {
 Transformer load_transformer(const Pipeline& pipeline, const Team& team) {
   const auto source = pipeline.weights(Pipeline::Part::transformer, team.world);
   std::optional<Transformer> transformer;
-  team.world.together([&] { transformer.emplace(pipeline.transformer(), *source, team.node); });
+  team.world.together([&] { transformer.emplace(pipeline.transformer(), *source, team.node, pipeline.numerics()); });
   return std::move(*transformer);
 }
 
 Vae load_vae(const Pipeline& pipeline, const Team& team) {
   const auto source = pipeline.weights(Pipeline::Part::vae, team.world);
   std::optional<Vae> vae;
-  team.world.together([&] { vae.emplace(pipeline.vae(), *source, team.node); });
+  team.world.together([&] { vae.emplace(pipeline.vae(), *source, team.node, pipeline.numerics()); });
   return std::move(*vae);
 }
 
@@ -75,7 +75,7 @@ std::vector<Tensor> encode_prompts(const Pipeline& pipeline, const Team& team, c
   observer.begin("text", 1);
   const auto source = pipeline.weights(Pipeline::Part::text_encoder, team.world);
   std::vector<Tensor> features;
-  team.world.together([&] { features = encode_text(pipeline.text_encoder(), *source, team.node, ids); });
+  team.world.together([&] { features = encode_text(pipeline.text_encoder(), *source, team.node, ids, pipeline.numerics()); });
   double flops = 0;
   for (Tensor& f : features) {
     Tensor padded = Tensor::zeros({context_length, f.dim(1)});

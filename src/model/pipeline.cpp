@@ -57,12 +57,13 @@ const std::vector<std::string> component_folders{"scheduler", "text_encoder", "t
 
 }  // namespace
 
-Pipeline Pipeline::open(const fs::path& folder) {
+Pipeline Pipeline::open(const fs::path& folder, Numerics numerics) {
   std::error_code ec;
   if (!fs::is_directory(folder, ec))
     throw Error(Exit::input, fs::exists(folder, ec) ? "not a folder" : "no such folder", folder.string(),
                 "model.path must be a diffusers pipeline folder with model_index.json");
   Pipeline p;
+  p.numerics_ = numerics;
   p.folder_ = fs::canonical(folder, ec);
   if (ec) throw Error(Exit::input, "cannot be opened: " + ec.message(), folder.string(), "check the rights of the folder");
   const fs::path index_file = p.folder_ / "model_index.json";
@@ -113,9 +114,10 @@ Pipeline Pipeline::open(const fs::path& folder) {
   return p;
 }
 
-Pipeline Pipeline::synthetic(const std::string& name, std::uint64_t seed) {
+Pipeline Pipeline::synthetic(const std::string& name, std::uint64_t seed, Numerics numerics) {
   const Published shape = published(name);
   Pipeline p;
+  p.numerics_ = numerics;
   p.name_ = name;
   p.seed_ = seed;
   p.transformer_ = shape.transformer;

@@ -20,9 +20,11 @@ class Pipeline {
  public:
   /// Reads model_index.json and the configs; weights are opened when asked for. Throws Error (input) on missing files and
   /// on classes Reel does not render.
-  static Pipeline open(const std::filesystem::path& folder);
+  static Pipeline open(const std::filesystem::path& folder, Numerics numerics = Numerics::f32);
   /// A published shape ("wan2.1-t2v-1.3b", ...) with weights drawn from `seed`.
-  static Pipeline synthetic(const std::string& name, std::uint64_t seed);
+  static Pipeline synthetic(const std::string& name, std::uint64_t seed, Numerics numerics = Numerics::f32);
+
+  Numerics numerics() const noexcept { return numerics_; }
 
   const TransformerConfig& transformer() const noexcept { return transformer_; }
   const VaeConfig& vae() const noexcept { return vae_; }
@@ -51,6 +53,7 @@ class Pipeline {
   std::filesystem::path folder_;
   std::string name_;
   std::uint64_t seed_ = 0;
+  Numerics numerics_ = Numerics::f32;
   TransformerConfig transformer_;
   VaeConfig vae_;
   TextEncoderConfig text_encoder_;

@@ -23,7 +23,7 @@ constexpr int64_t packed_budget = int64_t{256} << 20;
 // Attention for the given (head, rows) items. view(i) gives full keys and values of item i and the queries of its rows;
 // put(i) says where output row 0 goes, with row stride out_stride.
 template <class View, class Put>
-void attend_items(const std::vector<HeadRows>& items, int64_t num_tokens, int64_t head_dim, View view, Put put,
+void attend_items(Numerics numerics, const std::vector<HeadRows>& items, int64_t num_tokens, int64_t head_dim, View view, Put put,
                   int64_t out_stride) {
   const int64_t head_bytes = 2 * num_tokens * head_dim * static_cast<int64_t>(sizeof(float));
   const auto group = static_cast<std::size_t>(std::max<int64_t>(1, packed_budget / head_bytes));
@@ -36,7 +36,7 @@ void attend_items(const std::vector<HeadRows>& items, int64_t num_tokens, int64_
     const std::size_t end = std::min(items.size(), begin + group);
     parallel_for(static_cast<int64_t>(end - begin), [&](int64_t i) {
       const HeadView h = view(begin + static_cast<std::size_t>(i));
-      packed[static_cast<std::size_t>(i)].pack(h.k, h.stride, h.v, h.stride, num_tokens, head_dim, head_dim);
+      packed[static_cast<std::size_t>(i)].pack(numerics, h.k, h.stride, h.v, h.stride, num_tokens, head_dim, head_dim);
     });
     std::vector<Task> tasks;
     for (std::size_t i = begin; i < end; ++i)
@@ -51,11 +51,11 @@ void attend_items(const std::vector<HeadRows>& items, int64_t num_tokens, int64_
   }
 }
 
-void attend_solo(int64_t num_tokens, int64_t num_heads, int64_t head_dim, const float* q, const float* k,
+void attend_solo(Numerics numerics, int64_t num_tokens, int64_t num_heads, int64_t head_dim, const float* q, const float* k,
                  const float* v, float* out) {
   const int64_t width = num_heads * head_dim;
   attend_items(
-      attention_share(num_heads, num_tokens, 1, 0), num_tokens, head_dim,
+      numerics, attention_share(num_heads, num_tokens, 1, 0), num_tokens, head_dim,
       [&](std::size_t i) {
         const auto at = static_cast<int64_t>(i) * head_dim;
         return HeadView{q + at, k + at, v + at, width};
@@ -67,7 +67,7 @@ void copy_rows(const float* from, int64_t from_stride, int64_t rows, int64_t wid
   for (int64_t i = 0; i < rows; ++i) std::copy_n(from + i * from_stride, width, to + i * to_stride);
 }
 
-void attend_heads(const Comm& comm, int64_t num_tokens, int64_t num_heads, int64_t head_dim, const float* q,
+void attend_heads(const Comm& comm, Numerics numerics, int64_t num_tokens, int64_t num_heads, int64_t head_dim, const float* q,
                   const float* k, const float* v, float* out) {
   const int ranks = comm.size();
   const auto num_ranks = static_cast<std::size_t>(ranks);
@@ -129,7 +129,7 @@ void attend_heads(const Comm& comm, int64_t num_tokens, int64_t num_heads, int64
     }
   }
   attend_items(
-      my_share, num_tokens, head_dim,
+      numerics, my_share, num_tokens, head_dim,
       [&](std::size_t i) { return HeadView{heads[i].q.data(), heads[i].k.data(), heads[i].v.data(), head_dim}; },
       [&](std::size_t i) { return heads[i].out.data(); }, head_dim);
 
@@ -163,21 +163,20 @@ void attend_heads(const Comm& comm, int64_t num_tokens, int64_t num_heads, int64
     }
 }
 
-void attend_stream(const Comm& comm, int64_t num_tokens, int64_t num_heads, int64_t head_dim, const float* q,
+void attend_stream(const Comm& comm, Numerics numerics, int64_t num_tokens, int64_t num_heads, int64_t head_dim, const float* q,
                    const float* k, const float* v, float* out) {
   const int64_t width = num_heads * head_dim, value_width = (head_dim + 63) / 64 * 64;
   const Interval mine = slice(num_tokens, comm.size(), comm.rank());
   const int64_t rows = mine.size(), chunks = (rows + attention_chunk - 1) / attention_chunk;
   // Running maximum, sum and weighted values of every (head, row) live through the whole stream.
-  FloatBuffer scaled(static_cast<std::size_t>(num_heads * rows * head_dim));
+  Operand scaled;
+  scaled.resize(numerics, num_heads * rows, head_dim);
   FloatBuffer sums(static_cast<std::size_t>(num_heads * rows * value_width), 0.0f);
   std::vector<kernels::SoftmaxState> state(static_cast<std::size_t>(num_heads * rows),
                                            {-std::numeric_limits<float>::infinity(), 0.0f});
   const float scale = scale_of(head_dim);
   parallel_for(num_heads, [&](int64_t h) {
-    for (int64_t i = 0; i < rows; ++i)
-      for (int64_t j = 0; j < head_dim; ++j)
-        scaled[static_cast<std::size_t>((h * rows + i) * head_dim + j)] = q[i * width + h * head_dim + j] * scale;
+    for (int64_t i = 0; i < rows; ++i) scaled.put(h * rows + i, q + i * width + h * head_dim, scale);
   });
   constexpr int64_t batch = 4 * kernels::key_block;
   std::vector<PackedHead> packed(static_cast<std::size_t>(num_heads));
@@ -195,16 +194,15 @@ void attend_stream(const Comm& comm, int64_t num_tokens, int64_t num_heads, int6
     comm.all_gather(k + at, keys.data(), counts);
     comm.all_gather(v + at, values.data(), counts);
     parallel_for(num_heads, [&](int64_t h) {
-      packed[static_cast<std::size_t>(h)].pack(keys.data() + h * head_dim, width, values.data() + h * head_dim, width,
+      packed[static_cast<std::size_t>(h)].pack(numerics, keys.data() + h * head_dim, width, values.data() + h * head_dim, width,
                                                tokens.size(), head_dim, head_dim);
     });
     parallel_for(num_heads * chunks, [&](int64_t task) {
       const int64_t h = task / chunks, row = task % chunks * attention_chunk, n = std::min(attention_chunk, rows - row);
-      alignas(64) float scratch[kernels::attention_scratch];
       const PackedHead& head = packed[static_cast<std::size_t>(h)];
       for (int64_t b = 0; b < head.num_blocks(); ++b)
-        head.attend_block(b, scaled.data() + (h * rows + row) * head_dim, head_dim, n, nullptr, 0,
-                          state.data() + h * rows + row, sums.data() + (h * rows + row) * value_width, scratch);
+        head.attend_block(b, scaled, h * rows + row, n, nullptr, 0, state.data() + h * rows + row,
+                          sums.data() + (h * rows + row) * value_width);
     });
   }
   for_rows(rows, [&](int64_t i) {
@@ -216,15 +214,15 @@ void attend_stream(const Comm& comm, int64_t num_tokens, int64_t num_heads, int6
 
 }  // namespace
 
-void self_attention(const Comm& comm, Partition partition, std::int64_t num_tokens, std::int64_t num_heads,
+void self_attention(const Comm& comm, Partition partition, Numerics numerics, std::int64_t num_tokens, std::int64_t num_heads,
                     std::int64_t head_dim, const float* q, const float* k, const float* v, float* out) {
   REEL_CHECK(num_tokens >= comm.size(), "{} tokens on {} ranks", num_tokens, comm.size());
   if (partition == Partition::stream)
-    attend_stream(comm, num_tokens, num_heads, head_dim, q, k, v, out);
+    attend_stream(comm, numerics, num_tokens, num_heads, head_dim, q, k, v, out);
   else if (comm.size() == 1)
-    attend_solo(num_tokens, num_heads, head_dim, q, k, v, out);
+    attend_solo(numerics, num_tokens, num_heads, head_dim, q, k, v, out);
   else
-    attend_heads(comm, num_tokens, num_heads, head_dim, q, k, v, out);
+    attend_heads(comm, numerics, num_tokens, num_heads, head_dim, q, k, v, out);
 }
 
 void attend_to(const std::vector<PackedHead>& heads, std::int64_t head_dim, const float* q, std::int64_t rows,

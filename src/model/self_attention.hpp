@@ -14,7 +14,7 @@ enum class Partition {
 
 /// out[n, D] = softmax(q K^T / sqrt(d)) V for this rank's n tokens, D = heads * d; q, k, v [n, D] are its own rows
 /// (tokens slice(num_tokens, ranks, rank)). Collective over `comm`.
-void self_attention(const Comm& comm, Partition partition, std::int64_t num_tokens, std::int64_t num_heads,
+void self_attention(const Comm& comm, Partition partition, Numerics numerics, std::int64_t num_tokens, std::int64_t num_heads,
                     std::int64_t head_dim, const float* q, const float* k, const float* v, float* out);
 
 /// Attention of n query rows [n, D] to heads packed before (cross-attention): out [n, D]. Local.

@@ -27,7 +27,7 @@ std::int64_t relative_bucket(std::int64_t distance) {
 }
 
 std::vector<Tensor> encode_text(const TextEncoderConfig& c, const TensorSource& source, const Comm& node,
-                                const std::vector<std::vector<std::int64_t>>& prompts) {
+                                const std::vector<std::vector<std::int64_t>>& prompts, Numerics numerics) {
   const int64_t inner = c.num_heads * c.d_kv;
   const auto eps = static_cast<float>(c.eps);
   const kernels::Table& kernel = kernels::table();
@@ -51,7 +51,7 @@ std::vector<Tensor> encode_text(const TextEncoderConfig& c, const TensorSource& 
     const std::string name = fmt::format("encoder.block.{}.layer.", l);
     SharedFloats store;
     const Layer layer = load_weights(
-        source, node, store,
+        source, numerics, node, store,
         [&](Binder& b) {
           Layer w{};
           w.norm_attention = b.vector(name + "0.layer_norm.weight", {c.d_model});
@@ -76,7 +76,7 @@ std::vector<Tensor> encode_text(const TextEncoderConfig& c, const TensorSource& 
       multiply(layer.v, u.data(), n, v.data());
       parallel_for(c.num_heads, [&](int64_t h) {
         PackedHead head;
-        head.pack(k.data() + h * c.d_kv, inner, v.data() + h * c.d_kv, inner, n, c.d_kv, c.d_kv);
+        head.pack(numerics, k.data() + h * c.d_kv, inner, v.data() + h * c.d_kv, inner, n, c.d_kv, c.d_kv);
         FloatBuffer bias(static_cast<std::size_t>(attention_chunk * n));
         for (int64_t first = 0; first < n; first += attention_chunk) {
           const int64_t rows = std::min(attention_chunk, n - first);
@@ -102,7 +102,7 @@ std::vector<Tensor> encode_text(const TextEncoderConfig& c, const TensorSource& 
   }
   SharedFloats store;
   const float* weight = load_weights(
-      source, node, store, [&](Binder& b) { return b.vector("encoder.final_layer_norm.weight", {c.d_model}); },
+      source, numerics, node, store, [&](Binder& b) { return b.vector("encoder.final_layer_norm.weight", {c.d_model}); },
       Completeness::partial);
   for (Tensor& x : states)
     for_rows(x.dim(0), [&](int64_t i) { kernel.rms_norm(x.row(i), c.d_model, eps, weight, x.row(i)); });

@@ -52,17 +52,17 @@ struct Transformer::Modulation {
   Tensor projection;              // [R, 6 D]
 };
 
-Transformer::Transformer(const TransformerConfig& config, const TensorSource& source, const Comm& node)
-    : config_(config) {
+Transformer::Transformer(const TransformerConfig& config, const TensorSource& source, const Comm& node, Numerics numerics)
+    : config_(config), numerics_(numerics) {
   const int64_t d = config.width(), f = config.ffn_dim;
-  weights_ = std::make_unique<Weights>(load_weights(source, node, store_, [&](Binder& b) {
+  weights_ = std::make_unique<Weights>(load_weights(source, numerics, node, store_, [&](Binder& b) {
     Weights w;
-    w.patch = b.linear("patch_embedding", Shape{d, config.in_channels, config.patch_t, config.patch_h, config.patch_w});
-    w.time_1 = b.linear("condition_embedder.time_embedder.linear_1", d, config.freq_dim);
-    w.time_2 = b.linear("condition_embedder.time_embedder.linear_2", d, d);
-    w.time_proj = b.linear("condition_embedder.time_proj", 6 * d, d);
-    w.text_1 = b.linear("condition_embedder.text_embedder.linear_1", d, config.text_dim);
-    w.text_2 = b.linear("condition_embedder.text_embedder.linear_2", d, d);
+    w.patch = b.linear_f32("patch_embedding", Shape{d, config.in_channels, config.patch_t, config.patch_h, config.patch_w});
+    w.time_1 = b.linear_f32("condition_embedder.time_embedder.linear_1", {d, config.freq_dim});
+    w.time_2 = b.linear_f32("condition_embedder.time_embedder.linear_2", {d, d});
+    w.time_proj = b.linear_f32("condition_embedder.time_proj", {6 * d, d});
+    w.text_1 = b.linear_f32("condition_embedder.text_embedder.linear_1", {d, config.text_dim});
+    w.text_2 = b.linear_f32("condition_embedder.text_embedder.linear_2", {d, d});
     for (int64_t i = 0; i < config.num_layers; ++i) {
       const std::string name = fmt::format("blocks.{}", i);
       Block block{};
@@ -78,7 +78,7 @@ Transformer::Transformer(const TransformerConfig& config, const TensorSource& so
       w.blocks.push_back(block);
     }
     w.scale_shift_table = b.vector("scale_shift_table", {1, 2, d});
-    w.proj_out = b.linear("proj_out", config.out_channels * config.patch_size(), d);
+    w.proj_out = b.linear_f32("proj_out", {config.out_channels * config.patch_size(), d});
     return w;
   }));
 }
@@ -127,7 +127,7 @@ Context Transformer::encode_context(const Tensor& text) const {
     });
     std::vector<PackedHead>& packed = context.heads.emplace_back(static_cast<std::size_t>(heads));
     parallel_for(heads, [&](int64_t h) {
-      packed[static_cast<std::size_t>(h)].pack(k.data() + h * width, d, v.data() + h * width, d, s, width, width);
+      packed[static_cast<std::size_t>(h)].pack(numerics_, k.data() + h * width, d, v.data() + h * width, d, s, width, width);
     });
   }
   return context;
@@ -262,7 +262,7 @@ Tensor Transformer::forward(const Comm& comm, Partition partition, const Tensor&
     });
     probe("attn1.q_rotary", layer, q);
     probe("attn1.k_rotary", layer, k);
-    self_attention(comm, partition, total, c.num_heads, c.head_dim, q.data(), k.data(), v.data(), u.data());
+    self_attention(comm, partition, numerics_, total, c.num_heads, c.head_dim, q.data(), k.data(), v.data(), u.data());
     multiply(block.self.out, u.data(), n, y.data());
     probe("attn1", layer, y);
     for_rows(n, [&](int64_t i) { kernel.gated_add(y.row(i), mod(i, 2), d, x.row(i)); });

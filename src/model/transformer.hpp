@@ -30,7 +30,7 @@ std::int64_t num_tokens(const TransformerConfig& config, const Shape& latents);
 class Transformer {
  public:
   /// Collective over `node`. Throws Error (input) when the weights do not fit the config.
-  Transformer(const TransformerConfig& config, const TensorSource& source, const Comm& node);
+  Transformer(const TransformerConfig& config, const TensorSource& source, const Comm& node, Numerics numerics = Numerics::f32);
   ~Transformer();
   Transformer(Transformer&&) noexcept;
 
@@ -55,6 +55,7 @@ class Transformer {
   struct Weights;
   struct Modulation;
   TransformerConfig config_;
+  Numerics numerics_;
   SharedFloats store_;
   std::unique_ptr<Weights> weights_;
   Probe probe_ = nullptr;

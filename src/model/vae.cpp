@@ -100,8 +100,8 @@ struct Vae::Weights {
   const float *encoder_norm, *decoder_norm;
 };
 
-Vae::Vae(const VaeConfig& config, const TensorSource& source, const Comm& node) : config_(config) {
-  weights_ = std::make_unique<Weights>(load_weights(source, node, store_, [&](Binder& b) {
+Vae::Vae(const VaeConfig& config, const TensorSource& source, const Comm& node, Numerics numerics) : config_(config) {
+  weights_ = std::make_unique<Weights>(load_weights(source, numerics, node, store_, [&](Binder& b) {
     const VaeConfig& c = config_;
     const std::size_t levels = c.dim_mult.size();
     Weights w;

@@ -18,7 +18,7 @@ class VaeStream;
 class Vae {
  public:
   /// Collective over `node`. Throws Error (input) when the weights do not fit the config.
-  Vae(const VaeConfig& config, const TensorSource& source, const Comm& node);
+  Vae(const VaeConfig& config, const TensorSource& source, const Comm& node, Numerics numerics = Numerics::f32);
   ~Vae();
   Vae(Vae&&) noexcept;
 

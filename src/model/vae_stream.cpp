@@ -55,21 +55,29 @@ Band duplicate_up(const Band& x, int64_t channels, int64_t ft, int64_t fs, bool 
   return y;
 }
 
-VaeStream::Padded VaeStream::pad(const float* frame, const Band& shape, bool halo) const {
+template <class Buffer, class CopyRow>
+void VaeStream::fill(Buffer& out, const float* frame, const Band& shape, bool halo, CopyRow copy_row) const {
   const int64_t c = shape.channels, row = shape.width * c, padded_row = row + 2 * c;
-  auto out = std::make_shared<FloatBuffer>(static_cast<std::size_t>((shape.rows + 2) * padded_row), 0.0f);
-  float* to = out->data();
-  for (int64_t y = 0; y < shape.rows; ++y) std::copy_n(frame + y * row, row, to + (y + 1) * padded_row + c);
+  out.assign(static_cast<std::size_t>((shape.rows + 2) * padded_row), typename Buffer::value_type{0});
+  const auto place = [&](int64_t y) { return out.data() + (y + 1) * padded_row + c; };
+  for (int64_t y = 0; y < shape.rows; ++y) copy_row(frame + y * row, row, place(y));
   if (halo && comm_.size() > 1) {
     //   rank r-1  [ ... last ]            my row 0 is its halo below, its last row is my halo above
     //   rank r    [ first ... last ]
-    const auto bytes = static_cast<std::size_t>(row) * sizeof(float);
+    const auto bytes = static_cast<std::size_t>(row) * sizeof *out.data();
     std::vector<Comm::Message> messages;
-    if (comm_.rank() > 0) messages.push_back({comm_.rank() - 1, frame, bytes, to + c, bytes});
-    if (comm_.rank() + 1 < comm_.size())
-      messages.push_back({comm_.rank() + 1, frame + (shape.rows - 1) * row, bytes, to + (shape.rows + 1) * padded_row + c, bytes});
+    if (comm_.rank() > 0) messages.push_back({comm_.rank() - 1, place(0), bytes, place(-1), bytes});
+    if (comm_.rank() + 1 < comm_.size()) messages.push_back({comm_.rank() + 1, place(shape.rows - 1), bytes, place(shape.rows), bytes});
     comm_.exchange(messages);
   }
+}
+
+VaeStream::Padded VaeStream::pad(const Conv& conv, const float* frame, const Band& shape) const {
+  auto out = std::make_shared<PaddedFrame>();
+  if (conv.weights.numerics == Numerics::f32)
+    fill(out->f32, frame, shape, conv.kh > 1, [](const float* from, int64_t n, float* to) { std::copy_n(from, n, to); });
+  else
+    fill(out->bf16, frame, shape, conv.kh > 1, kernels::table().round_to_bf16);
   return out;
 }
 
@@ -83,7 +91,10 @@ Band VaeStream::convolve_padded(const Conv& conv, const std::vector<std::array<P
   // Kernel 3 with padding 1 starts one pixel before; stride 2 pads right and bottom only, kernel 1 not at all.
   const int64_t origin = conv.kh == 3 && stride == 1 ? 0 : 1;
   Band out(static_cast<int64_t>(inputs.size()), rows, width, conv.out);
-  const FloatBuffer zeros(static_cast<std::size_t>((shape.rows + 2) * padded_row), 0.0f);
+  const auto frame_size = static_cast<std::size_t>((shape.rows + 2) * padded_row);
+  const bool half = conv.weights.numerics != Numerics::f32;
+  const PaddedFrame zeros{FloatBuffer(half ? 0 : frame_size, 0.0f), HalfBuffer(half ? frame_size : 0, kernels::Bf16{0})};
+  const kernels::MultiplyBf16 product = half ? multiply_bf16(conv.weights.numerics) : nullptr;
   const int64_t panels = (conv.out + panel_width - 1) / panel_width, chunks = (width + pixel_chunk - 1) / pixel_chunk;
   const int64_t depth = conv.kw * c;  // the taps of one row lie side by side in memory
   parallel_for(out.frames * rows * chunks * panels, [&](int64_t task) {
@@ -91,14 +102,17 @@ Band VaeStream::convolve_padded(const Conv& conv, const std::vector<std::array<P
                   f = task / panels / chunks / rows;
     const int64_t n = std::min(pixel_chunk, width - first), columns = std::min(panel_width, conv.out - p * panel_width);
     alignas(64) float sums[pixel_chunk * panel_width];
-    const float* panel = conv.weights.packed + p * conv.weights.in * panel_width;
+    int64_t panel = p * conv.weights.in * panel_width;
     bool accumulate = false;
     for (int64_t t = 0; t < conv.kt; ++t) {
       const Padded& input = inputs[static_cast<std::size_t>(f)][static_cast<std::size_t>(t)];
-      const float* frame = input ? input->data() : zeros.data();
+      const PaddedFrame& frame = input ? *input : zeros;
       for (int64_t dy = 0; dy < conv.kh; ++dy) {
-        kernel.multiply_panel(frame + (y * stride + dy + origin) * padded_row + (first * stride + origin) * c, stride * c, n,
-                              depth, panel, columns, sums, panel_width, accumulate);
+        const int64_t at = (y * stride + dy + origin) * padded_row + (first * stride + origin) * c;
+        if (half)
+          product(frame.bf16.data() + at, stride * c, n, depth, conv.weights.packed_bf16 + panel, columns, sums, panel_width, accumulate);
+        else
+          kernel.multiply_panel(frame.f32.data() + at, stride * c, n, depth, conv.weights.packed + panel, columns, sums, panel_width, accumulate);
         panel += depth * panel_width;
         accumulate = true;
       }
@@ -112,13 +126,13 @@ Band VaeStream::convolve_padded(const Conv& conv, const std::vector<std::array<P
 Band VaeStream::convolve(const Conv& conv, const Band& x, int64_t stride) {
   std::vector<std::array<Padded, 3>> inputs;
   if (conv.kt == 1) {
-    for (int64_t f = 0; f < x.frames; ++f) inputs.push_back({pad(x.frame(f), x, conv.kh > 1), nullptr, nullptr});
+    for (int64_t f = 0; f < x.frames; ++f) inputs.push_back({pad(conv, x.frame(f), x), nullptr, nullptr});
     return convolve_padded(conv, inputs, x, stride);
   }
-  History& past = history_[conv.weights.packed];
+  History& past = history_[conv.weights.bias];
   past.frames.resize(2);  // null frames are zero
   for (int64_t f = 0; f < x.frames; ++f) {
-    const Padded now = pad(x.frame(f), x, conv.kh > 1);
+    const Padded now = pad(conv, x.frame(f), x);
     inputs.push_back({past.frames[0], past.frames[1], now});
     past.frames = {past.frames[1], now};
   }
@@ -126,18 +140,18 @@ Band VaeStream::convolve(const Conv& conv, const Band& x, int64_t stride) {
 }
 
 Band VaeStream::halve_time(const Conv& conv, const Band& y) {
-  History& past = history_[conv.weights.packed];
+  History& past = history_[conv.weights.bias];
   std::vector<std::array<Padded, 3>> inputs;
   int64_t f = 0;
   Band out;
   if (!past.started) {
     REEL_CHECK(y.frames == 1, "the first chunk of a clip is one frame, not {}", y.frames);
     past.started = true;
-    past.frames = {pad(y.frame(0), y, false)};
+    past.frames = {pad(conv, y.frame(0), y)};
     return y;
   }
   for (; f + 2 <= y.frames; f += 2) {
-    const Padded middle = pad(y.frame(f), y, false), last = pad(y.frame(f + 1), y, false);
+    const Padded middle = pad(conv, y.frame(f), y), last = pad(conv, y.frame(f + 1), y);
     inputs.push_back({past.frames[0], middle, last});
     past.frames = {last};
   }
@@ -196,7 +210,7 @@ Band VaeStream::attention(const MiddleAttention& w, Band x) {
     comm_.all_gather(k.data(), all_k.data(), counts);
     comm_.all_gather(v.data(), all_v.data(), counts);
     PackedHead head;
-    head.pack(all_k.data(), c, all_v.data(), c, all_pixels, c, c);
+    head.pack(w.qkv.numerics, all_k.data(), c, all_v.data(), c, all_pixels, c, c);
     parallel_for((pixels + attention_chunk - 1) / attention_chunk, [&](int64_t chunk) {
       const int64_t first = chunk * attention_chunk;
       attend(head, qkv.row(first), 3 * c, std::min(attention_chunk, pixels - first), c, c, scale, nullptr, 0, a.row(first), c);

@@ -58,8 +58,15 @@ class VaeStream {
   Band attention(const MiddleAttention& weights, Band x);
 
  private:
-  using Padded = std::shared_ptr<const FloatBuffer>;  // [rows + 2, W + 2, C], zero columns, halo rows
-  Padded pad(const float* frame, const Band& shape, bool halo) const;
+  // [rows + 2, W + 2, C], zero columns, halo rows; in the numerics of the convolution that reads it.
+  struct PaddedFrame {
+    FloatBuffer f32;
+    HalfBuffer bf16;
+  };
+  using Padded = std::shared_ptr<const PaddedFrame>;
+  Padded pad(const Conv& conv, const float* frame, const Band& shape) const;
+  template <class Buffer, class CopyRow>
+  void fill(Buffer& out, const float* frame, const Band& shape, bool halo, CopyRow copy_row) const;
   Band convolve_padded(const Conv& conv, const std::vector<std::array<Padded, 3>>& inputs, const Band& shape,
                        std::int64_t stride) const;
   struct History {

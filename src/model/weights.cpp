@@ -6,7 +6,6 @@
 #include "core/digest.hpp"
 #include "core/parallel.hpp"
 #include "io/safetensors.hpp"
-#include "kernels/kernels.hpp"
 #include "model/noise.hpp"
 
 namespace reel::model {
@@ -88,6 +87,13 @@ std::unique_ptr<TensorSource> synthetic_weights(std::uint64_t seed, const std::s
   return std::make_unique<SyntheticSource>(seed, component);
 }
 
+Numerics parse_numerics(std::string_view profile) {
+  if (profile == "f32") return Numerics::f32;
+  if (profile == "bf16") return Numerics::bf16;
+  if (profile == "bf16-amx") return Numerics::bf16_amx;
+  throw Error(Exit::usage, fmt::format("there is no numerics profile '{}'", profile), "model.profile", "use f32, bf16 or bf16-amx");
+}
+
 float* Binder::take(std::int64_t count) {
   const std::int64_t at = used_floats_;
   used_floats_ += (count + 15) / 16 * 16;  // every tensor starts on a cache line
@@ -105,10 +111,18 @@ const float* Binder::vector(const std::string& name, const Shape& shape) {
 
 // w [N, channels, taps] -> panels whose K index runs over (tap, channel): channels-last convolutions read a run of
 // channels for each tap. A plain matrix has one tap.
-void Binder::pack(const std::string& name, const Shape& shape, float* packed, std::int64_t channels, std::int64_t taps) {
-  const std::int64_t n = shape[0], k = channels * taps, width = kernels::panel_width;
-  for (std::int64_t p = 0; p * width < n; ++p)
-    jobs_.emplace_back([this, name, shape, packed, n, k, channels, taps, p] {
+void Binder::take_packed(Linear& l, const std::string& name, const Shape& shape, std::int64_t channels, std::int64_t taps) {
+  const std::int64_t n = l.out, k = l.in, width = kernels::panel_width;
+  const bool half = l.numerics != Numerics::f32;
+  const std::int64_t panel_size = width * (half ? kernels::padded_depth(k) : k), panels = (n + width - 1) / width;
+  float* const place = take(panels * panel_size / (half ? 2 : 1));
+  if (!place) return;
+  if (half)
+    l.packed_bf16 = reinterpret_cast<const kernels::Bf16*>(place);  // never read or written as floats
+  else
+    l.packed = place;
+  for (std::int64_t p = 0; p < panels; ++p)
+    jobs_.emplace_back([this, name, shape, place, half, panel_size, n, k, channels, taps, p] {
       const std::int64_t first = p * kernels::panel_width, count = std::min(kernels::panel_width, n - first);
       FloatBuffer rows(static_cast<std::size_t>(count * k)), ordered;
       source_.read(name, shape, first * k, count * k, rows.data());
@@ -121,20 +135,22 @@ void Binder::pack(const std::string& name, const Shape& shape, float* packed, st
                   rows[static_cast<std::size_t>(i * k + c * taps + t)];
         rows.swap(ordered);
       }
-      kernels::pack_panel(rows.data(), count, k, k, packed + p * kernels::panel_width * k);
+      if (half)
+        kernels::pack_panel(rows.data(), count, k, k, reinterpret_cast<kernels::Bf16*>(place) + p * panel_size);
+      else
+        kernels::pack_panel(rows.data(), count, k, k, place + p * panel_size);
     });
 }
 
-Linear Binder::linear(const std::string& name, const Shape& weight_shape, bool bias) {
+Linear Binder::linear(const std::string& name, const Shape& weight_shape, bool bias, Numerics numerics) {
   const std::string weight = name + ".weight";
   source_.expect(weight, weight_shape);
   used_.insert(weight);
   Linear l;
+  l.numerics = numerics;
   l.out = weight_shape[0];
   l.in = num_elements(weight_shape) / l.out;
-  float* packed = take(kernels::packed_size(l.out, l.in));
-  if (packed) pack(weight, weight_shape, packed, l.in, 1);
-  l.packed = packed;
+  take_packed(l, weight, weight_shape, l.in, 1);
   if (bias) l.bias = vector(name + ".bias", {l.out});
   return l;
 }
@@ -152,9 +168,8 @@ Conv Binder::conv(const std::string& name, const Shape& shape) {
   const std::int64_t taps = c.kt * c.kh * c.kw;
   c.weights.out = c.out;
   c.weights.in = c.in * taps;
-  float* packed = take(kernels::packed_size(c.out, c.weights.in));
-  if (packed) pack(weight, shape, packed, c.in, taps);
-  c.weights.packed = packed;
+  if (c.kw * c.in % kernels::bf16_step == 0) c.weights.numerics = numerics_;
+  take_packed(c.weights, weight, shape, c.in, taps);
   c.weights.bias = vector(name + ".bias", {c.out});
   return c;
 }

@@ -5,12 +5,20 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/comm.hpp"
 #include "core/tensor.hpp"
+#include "kernels/kernels.hpp"
 
 namespace reel::model {
+
+/// How products are computed (model.profile). bf16 rounds operands and sums in f32 in the order of AVX512-BF16, bf16-amx in
+/// that of AMX; everything between the products stays f32, and so do the small layers about the blocks of the transformer.
+enum class Numerics { f32, bf16, bf16_amx };
+/// "f32", "bf16" or "bf16-amx". Throws Error (usage) for anything else.
+Numerics parse_numerics(std::string_view profile);
 
 /// Where tensors come from: files on disk, or a generator that needs none.
 class TensorSource {
@@ -34,14 +42,17 @@ std::unique_ptr<TensorSource> open_files(const std::string& folder, const std::s
 /// Deterministic uniform weights with variance 1/fan_in: a function of (seed, tensor name, element).
 std::unique_ptr<TensorSource> synthetic_weights(std::uint64_t seed, const std::string& component);
 
-/// y[out] = W x[in] + b: W packed in panels, b null when absent.
+/// y[out] = W x[in] + b: W packed in panels, f32 or bf16 as `numerics` wants them, b null when absent.
 struct Linear {
   std::int64_t in = 0, out = 0;
   const float* packed = nullptr;
   const float* bias = nullptr;
+  Numerics numerics = Numerics::f32;
+  const kernels::Bf16* packed_bf16 = nullptr;
 };
 
-/// Causal convolution weights, kernel [kt, kh, kw]; K runs over (kt, kh, kw, channel).
+/// Causal convolution weights, kernel [kt, kh, kw]; K runs over (kt, kh, kw, channel). f32 unless kw * channels is a multiple
+/// of `kernels::bf16_step`.
 struct Conv {
   std::int64_t in = 0, out = 0, kt = 1, kh = 1, kw = 1;
   Linear weights;
@@ -51,16 +62,18 @@ struct Conv {
 class Binder {
  public:
   /// Measures when base is null.
-  Binder(const TensorSource& source, float* base) : source_(source), base_(base) {}
+  Binder(const TensorSource& source, Numerics numerics, float* base) : source_(source), numerics_(numerics), base_(base) {}
 
   bool has(const std::string& name) const { return source_.has(name); }
   /// A tensor copied as it is.
   const float* vector(const std::string& name, const Shape& shape);
   /// `<name>.weight` of that shape (first dimension = out, the rest = in), `<name>.bias` [out] when asked for.
-  Linear linear(const std::string& name, const Shape& weight_shape, bool bias = true);
+  Linear linear(const std::string& name, const Shape& weight_shape, bool bias = true) { return linear(name, weight_shape, bias, numerics_); }
   Linear linear(const std::string& name, std::int64_t out, std::int64_t in, bool bias = true) {
     return linear(name, Shape{out, in}, bias);
   }
+  /// The same in f32, whatever the profile.
+  Linear linear_f32(const std::string& name, const Shape& weight_shape) { return linear(name, weight_shape, true, Numerics::f32); }
   /// `<name>.weight` [out, in, kt, kh, kw] or [out, in, kh, kw] and its bias.
   Conv conv(const std::string& name, const Shape& weight_shape);
   /// Accept this tensor without using it.
@@ -74,8 +87,10 @@ class Binder {
 
  private:
   float* take(std::int64_t count);
-  void pack(const std::string& name, const Shape& shape, float* packed, std::int64_t channels, std::int64_t taps);
+  Linear linear(const std::string& name, const Shape& weight_shape, bool bias, Numerics numerics);
+  void take_packed(Linear& l, const std::string& name, const Shape& shape, std::int64_t channels, std::int64_t taps);
   const TensorSource& source_;
+  Numerics numerics_;
   float* base_;
   std::int64_t used_floats_ = 0;
   std::set<std::string> used_;
@@ -87,15 +102,15 @@ enum class Completeness { whole, partial };
 
 /// Measures, allocates one copy per node, fills. `bind(Binder&)` returns the structure of pointers.
 template <class Bind>
-auto load_weights(const TensorSource& source, const Comm& node, SharedFloats& store, Bind bind,
+auto load_weights(const TensorSource& source, Numerics numerics, const Comm& node, SharedFloats& store, Bind bind,
                   Completeness completeness = Completeness::whole) {
-  Binder measure(source, nullptr);
+  Binder measure(source, numerics, nullptr);
   node.together([&] {
     bind(measure);
     if (completeness == Completeness::whole) measure.expect_all_used();
   });
   store = SharedFloats(node, measure.num_floats());
-  Binder binder(source, store.data());
+  Binder binder(source, numerics, store.data());
   auto weights = bind(binder);
   binder.fill(node);
   return weights;

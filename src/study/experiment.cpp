@@ -123,7 +123,7 @@ Model read_model(TableReader table, const fs::path& file) {
   table.choice("weights", "synthetic", {"synthetic"});
   model.seed = static_cast<std::uint64_t>(table.integer("seed", 0, 0, any_seed));
   model.sha256 = table.text("sha256");
-  model.profile = table.choice("profile", "f32", {"f32", "bf16"});
+  model.profile = table.choice("profile", "f32", {"f32", "bf16", "bf16-amx"});
   const bool is_hex = model.sha256.find_first_not_of("0123456789abcdef") == std::string::npos;
   if (!model.sha256.empty() && (model.sha256.size() != 64 || !is_hex)) {
     table.error("sha256", "'model.sha256' is not 64 lower-case hex digits", "`reel info --digest MODEL` prints it");

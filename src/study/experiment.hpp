@@ -22,7 +22,7 @@
 // | model.config              | see below               | this or path     | a published shape with synthetic weights |
 // | model.weights             | synthetic               | synthetic        | with `config`                            |
 // | model.seed                | 0 ... 2^63-1            | 0                | of synthetic weights                     |
-// | model.profile             | f32, bf16               | f32              | numerics profile                         |
+// | model.profile             | f32, bf16, bf16-amx     | f32              | numerics profile (model/weights.hpp)     |
 // | sampler.name              | unipc, euler            | unipc            | solver                                   |
 // | sampler.steps             | 1 ... 1000              | 50               | solver steps                             |
 // | sampler.guidance          | 0 ... 100               | 5.0              | guidance_scale; above 1: two model calls |

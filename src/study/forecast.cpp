@@ -13,7 +13,7 @@ using std::int64_t;
 
 Forecast forecast(const Experiment& e, const model::Pipeline& pipeline, int64_t num_ranks, int64_t ranks_on_node, double peak_flops) {
   Forecast f;
-  const double weights = 4.0 * static_cast<double>(model::num_parameters(pipeline.transformer()));
+  const double weights = (pipeline.numerics() == model::Numerics::f32 ? 4.0 : 2.0) * static_cast<double>(model::num_parameters(pipeline.transformer()));
   const model::TransformerConfig& t = pipeline.transformer();
   const model::VaeConfig& v = pipeline.vae();
   const int64_t latent_frames = 1 + (e.shot.num_frames - 1) / v.scale_factor_temporal;

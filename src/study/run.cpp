@@ -206,6 +206,12 @@ model::Sampling model_sampling(const Sampler& sampler) {
   return sampling;
 }
 
+std::unique_ptr<model::Pipeline> open_pipeline(const Model& m) {
+  const model::Numerics numerics = model::parse_numerics(m.profile);
+  return std::make_unique<model::Pipeline>(m.synthetic() ? model::Pipeline::synthetic(m.config, m.seed, numerics)
+                                                         : model::Pipeline::open(m.path, numerics));
+}
+
 void expect_ranks(const Run& run, const Comm& world) {
   if (run.num_ranks > 0 && run.num_ranks != world.size())
     throw Error(Exit::launch, fmt::format("{} rank(s) started, the experiment asks for {}", world.size(), run.num_ranks),
@@ -213,10 +219,6 @@ void expect_ranks(const Run& run, const Comm& world) {
 }
 
 namespace {
-
-std::unique_ptr<model::Pipeline> open_pipeline(const Model& m) {
-  return std::make_unique<model::Pipeline>(m.synthetic() ? model::Pipeline::synthetic(m.config, m.seed) : model::Pipeline::open(m.path));
-}
 
 std::string digest_of(const Tensor& first_frames) {
   return first_frames.empty() ? "" : sha256_hex(first_frames.data(), static_cast<std::size_t>(first_frames.size()) * sizeof(float));
@@ -238,8 +240,6 @@ InputDigests digest_inputs(const Experiment& e, const Comm& world) {
 RunSummary run_experiment(const Experiment& e, const Comm& world, const std::string& command_line, Recorder::Listener listener,
                           const Sittings& sittings) {
   using model::Pipeline;
-  if (e.model.profile != "f32")
-    throw Error(Exit::usage, fmt::format("the numerics profile '{}' is not available", e.model.profile), "model.profile", "use \"f32\"");
   expect_ranks(e.run, world);
   const bool measures = e.measure_json != "{}";
   std::unique_ptr<Pipeline> pipeline;

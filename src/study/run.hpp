@@ -1,6 +1,7 @@
 #pragma once
 // From an experiment to its record: renders, measures, hashes. Everything but talking to the user.
 #include <filesystem>
+#include <memory>
 #include <string>
 
 #include "core/comm.hpp"
@@ -25,6 +26,8 @@ struct RunSummary {
 
 /// [sampler] in the terms of the model.
 model::Sampling model_sampling(const Sampler& sampler);
+/// The model of an experiment, in its profile. Throws Error like Pipeline::open.
+std::unique_ptr<model::Pipeline> open_pipeline(const Model& model);
 /// Throws Error (launch) when the experiment asks for another number of ranks than there is.
 void expect_ranks(const Run& run, const Comm& world);
 

@@ -1,12 +1,13 @@
 // The promise as a program: one shot of a tiny pipeline on every layout this launch allows. Started by CTest with 1, 2, 3,
 // 5 and 8 ranks; inside, every instruction set x threads x partition x guidance group renders the same shot, and every
 // digest must equal the golden one.
-//   bits_matrix MODEL GOLDEN [--differ|--long]
-// --differ (negative controls): every digest must be another one. --long: 10 seconds in segments of 9 frames.
+//   bits_matrix MODEL GOLDEN [--differ|--long|--bf16|--bf16-amx]
+// --differ (negative controls): every digest must be another one. --long: 10 seconds in segments of 9 frames. --bf16, --bf16-amx:
+// that numerics profile, with the instructions made for it too.
 #include <cstdio>
-#include <cstring>
 #include <fstream>
 #include <string>
+#include <string_view>
 
 #include "core/digest.hpp"
 #include "core/parallel.hpp"
@@ -42,19 +43,20 @@ std::string render_digest(const Pipeline& pipeline, const Comm& world, Partition
 }
 
 int run(int argc, char** argv) {
-  if (argc < 3) throw Error(Exit::usage, "bits_matrix MODEL GOLDEN [--differ]");
-  const bool differ = argc > 3 && std::strcmp(argv[3], "--differ") == 0;
-  const bool long_shot = argc > 3 && std::strcmp(argv[3], "--long") == 0;
+  if (argc < 3) throw Error(Exit::usage, "bits_matrix MODEL GOLDEN [--differ|--long|--bf16|--bf16-amx]");
+  const std::string_view option = argc > 3 ? argv[3] : "";
+  const bool differ = option == "--differ", long_shot = option == "--long", bf16 = option.starts_with("--bf16");
   std::string golden;
   std::ifstream(argv[2]) >> golden;
   const Comm world = Comm::world();
-  const Pipeline pipeline = Pipeline::open(argv[1]);
+  const Pipeline pipeline = Pipeline::open(argv[1], bf16 ? parse_numerics(option.substr(2)) : Numerics::f32);
   int wrong = 0, runs = 0;
-  for (const char* isa : {"avx512", "avx2", "scalar"}) {
+  for (const std::string_view isa : {"amx", "avx512bf16", "avx512", "avx2", "scalar"}) {
+    if (!bf16 && (isa == "amx" || isa == "avx512bf16")) continue;  // in f32 they are avx512
     if (long_shot && runs > 0) break;  // segments do not depend on the instruction set: the best one will do
     const kernels::Table* table = kernels::choose(isa);
     if (!table) {
-      if (world.rank() == 0) std::printf("SKIPPED %s: this CPU does not have it\n", isa);
+      if (world.rank() == 0) std::printf("SKIPPED %s: this CPU does not have it\n", isa.data());
       continue;
     }
     kernels::use(*table);
@@ -68,7 +70,7 @@ int run(int argc, char** argv) {
           ++runs;
           if (world.rank() != 0) continue;
           const bool ok = (digest == golden) != differ;
-          std::printf("%s  %s ranks %d threads %d %-6s groups %d %s\n", digest.c_str(), isa, world.size(), threads,
+          std::printf("%s  %s ranks %d threads %d %-6s groups %d %s\n", digest.c_str(), isa.data(), world.size(), threads,
                       partition == Partition::heads ? "heads" : "stream", groups, ok ? "" : "WRONG");
           wrong += ok ? 0 : 1;
         }

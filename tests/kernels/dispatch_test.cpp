@@ -37,8 +37,10 @@ TEST(Dispatch, AForcedIsaIsTheOneThatRuns) {
 }
 
 TEST(Dispatch, TablesAreDistinctCode) {
-  std::set<const void*> code;
-  for (const Table* t : kernels::available()) code.insert(reinterpret_cast<const void*>(t->multiply_panel));
+  std::set<std::array<const void*, 3>> code;
+  for (const Table* t : kernels::available())
+    code.insert({reinterpret_cast<const void*>(t->multiply_panel), reinterpret_cast<const void*>(t->multiply_pairs),
+                 reinterpret_cast<const void*>(t->multiply_blocks)});
   EXPECT_EQ(code.size(), kernels::available().size());
 }
 
