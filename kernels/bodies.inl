@@ -1,6 +1,4 @@
 // The kernel bodies, written once on 16 virtual lanes and compiled once per ISA (isa_*.cpp include this file).
-#include <immintrin.h>
-
 #include <cstring>
 #include <limits>
 

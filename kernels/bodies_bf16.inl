@@ -1,19 +1,6 @@
 // Products of bf16 operands, summed in f32; part of bodies.inl. The order and the rounding are those of two instructions
 // of x86 (see kernels.hpp), here from fused multiply-adds, so that a CPU without them gives the same bits.
 
-// Both instructions take subnormal operands for zero and give zero for what is subnormal after rounding: MXCSR can do that
-// too. All arithmetic under it lies in functions that are not inlined, so that none of it moves out of the scope.
-class FlushSubnormals {
- public:
-  FlushSubnormals() : before_(_mm_getcsr()) { _mm_setcsr(before_ | 0x8040); }
-  ~FlushSubnormals() { _mm_setcsr(before_); }
-  FlushSubnormals(const FlushSubnormals&) = delete;
-  FlushSubnormals& operator=(const FlushSubnormals&) = delete;
-
- private:
-  unsigned before_;
-};
-
 inline constexpr int64_t flat_depth = 256, flat_rows = 48;  // what is widened to f32 at a time; no bit depends on it
 
 REEL_INLINE float widen(std::uint32_t bits) {

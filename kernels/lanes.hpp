@@ -5,13 +5,13 @@
 //
 // Why not the library's names: xsimd::fma is two roundings on AVX-512 in xsimd 8.1, xsimd::exp is built on it, and
 // horizontal sums depend on the register width. So fma is the intrinsic, exp is ours, and sums use one tree.
+#include <immintrin.h>
+
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 
 #if defined(REEL_LANES_AVX512) || defined(REEL_LANES_AVX2)
-#include <immintrin.h>
-
 #include <xsimd/xsimd.hpp>
 #endif
 
@@ -240,5 +240,18 @@ REEL_INLINE F32x16 gelu_tanh(const F32x16& x) {
   const F32x16 cubic = fma(bounded * bounded * bounded, F32x16::set(0.044715f), bounded);
   return bounded / (F32x16::set(1.0f) + exp(cubic * F32x16::set(-1.5957691216057308f)));
 }
+
+/// The bf16 instructions take subnormal operands for zero and give zero for what is subnormal after rounding: in this scope
+/// all arithmetic does. It must lie in functions that are not inlined, so that none of it moves out of the scope.
+class FlushSubnormals {
+ public:
+  FlushSubnormals() : before_(_mm_getcsr()) { _mm_setcsr(before_ | 0x8040); }
+  ~FlushSubnormals() { _mm_setcsr(before_); }
+  FlushSubnormals(const FlushSubnormals&) = delete;
+  FlushSubnormals& operator=(const FlushSubnormals&) = delete;
+
+ private:
+  unsigned before_;
+};
 
 }  // namespace reel::kernels::REEL_ISA

@@ -23,7 +23,7 @@ ARROWS = {
 }
 # A foreign header (regular expression) -> where it may be included (regular expression on the path).
 HOMES = {
-    r"xsimd/.*|immintrin\.h|.*mmintrin\.h": r"kernels/lanes\.hpp",
+    r"xsimd/.*|immintrin\.h|.*mmintrin\.h": r"kernels/(lanes\.hpp|isa_\w+\.cpp)",
     r"tbb/.*|oneapi/.*": r"src/core/parallel\.(hpp|cpp)",
     r"mpi\.h": r"src/core/comm\.cpp",
     r"hdf5.*\.h|H5.*\.h": r"src/io/results.*",

@@ -63,7 +63,9 @@ std::vector<Finding> look(const Comm& world, const Comm& node, const fs::path& d
     add("good", "cores", layout);
   std::string isas;
   for (const kernels::Table* t : kernels::available()) isas += (isas.empty() ? "" : ", ") + std::string(t->name);
-  add("good", "instructions", fmt::format("{}; measured peak of a thread {:.1f} GFLOP/s in f32", isas, model::measured_peak_flops() * 1e-9));
+  const auto peak = [](model::Numerics numerics) { return model::measured_peak_flops(numerics) * 1e-9; };
+  add("good", "instructions", fmt::format("{}; measured peak of a thread {:.0f} GFLOP/s in f32, {:.0f} in bf16, {:.0f} in bf16-amx", isas,
+                                          peak(model::Numerics::f32), peak(model::Numerics::bf16), peak(model::Numerics::bf16_amx)));
   add("good", "memory", fmt::format("{:.1f} GB can still be had on this node", gigabytes(static_cast<double>(study::available_memory_bytes()))));
   const double shared = free_bytes("/dev/shm");
   if (node.size() > 1 && shared < 1e9)

@@ -38,13 +38,14 @@ void plan(const std::string& file, const std::vector<std::string>& set, double p
   } else {
     all.push_back(study::parse_experiment(text, file, set));
   }
-  const double peak = model::measured_peak_flops();
+  std::map<std::string, double> peaks;  // of each profile
   std::map<std::pair<int64_t, int64_t>, Layout> layouts;
   std::map<std::string, std::unique_ptr<model::Pipeline>> pipelines;
   for (const study::Experiment& e : all) {
-    std::unique_ptr<model::Pipeline>& pipeline = pipelines[e.model.path.string() + "\n" + e.model.config];
-    if (pipeline == nullptr)
-      pipeline = study::open_pipeline(e.model);
+    std::unique_ptr<model::Pipeline>& pipeline = pipelines[e.model.path.string() + "\n" + e.model.config + "\n" + e.model.profile];
+    if (pipeline == nullptr) pipeline = study::open_pipeline(e.model);
+    double& peak = peaks[e.model.profile];
+    if (peak == 0) peak = model::measured_peak_flops(pipeline->numerics());
     const int64_t ranks = std::max<int64_t>(1, e.run.num_ranks), threads = e.run.num_threads > 0 ? e.run.num_threads : std::max<int64_t>(1, num_cores() / ranks);
     const study::Forecast f = study::forecast(e, *pipeline, ranks, ranks, peak * static_cast<double>(ranks * threads));
     Layout& l = layouts[{ranks, threads}];
@@ -73,14 +74,16 @@ void plan(const std::string& file, const std::vector<std::string>& set, double p
   const double node_hours = core_hours / num_cores();
   if (global().json) {
     std::printf("%s\n", nlohmann::ordered_json{{"runs", all.size()}, {"excluded", excluded}, {"layouts", list}, {"core_hours", core_hours}, {"node_hours", node_hours},
-                                               {"disk_bytes", disk}, {"peak_flops_per_thread", peak}, {"denoise_share", study::denoise_share}, {"decode_share", study::decode_share}}
+                                               {"disk_bytes", disk}, {"peak_flops_per_thread", peaks}, {"denoise_share", study::denoise_share}, {"decode_share", study::decode_share}}
                               .dump(2).c_str());
     return;
   }
   std::printf("\n%zu run(s)%s: %.3g core-hours, %.3g hours of nodes like this one (%d cores), %s on disk%s\n", all.size(),
               excluded > 0 ? fmt::format(", {} left out", excluded).c_str() : "", core_hours, node_hours, num_cores(), size_text(disk).c_str(),
               price > 0 ? fmt::format(", {:.2f} at {:.2f} a node-hour", node_hours * price, price).c_str() : "");
-  std::printf("times: operations / (%.1f GFLOP/s per thread, measured here, x %.2f denoising, x %.2f decoding); small models reach less\n", peak * 1e-9, study::denoise_share, study::decode_share);
+  for (const auto& [profile, peak] : peaks)
+    std::printf("times: operations / (%.1f GFLOP/s per thread in %s, measured here, x %.2f denoising, x %.2f decoding); small models reach less\n", peak * 1e-9,
+                profile.c_str(), study::denoise_share, study::decode_share);
 }
 
 }  // namespace

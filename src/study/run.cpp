@@ -339,7 +339,7 @@ RunSummary run_experiment(const Experiment& e, const Comm& world, const std::str
   std::erase(energies, "");
   add_earlier(earlier, keeper.spent_s(), record);
   add_energy(energies, record);
-  const double peak = model::measured_peak_flops() * num_threads();
+  const double peak = model::measured_peak_flops(pipeline->numerics()) * num_threads();
   recorder.write(world, peak, record);
   const std::vector<std::int64_t> memory = world.all_gather(peak_memory_bytes());
   const std::vector<std::int64_t> peaks = world.all_gather(static_cast<std::int64_t>(peak));

@@ -90,7 +90,9 @@ void run_sweep(const Manifest& manifest, const std::vector<int64_t>& indexes, co
       layouts[{std::max<int64_t>(1, layout.num_ranks), layout.num_threads}].push_back(index);
     }
   });
-  for (const auto& [layout, runs] : layouts) {
+  for (const auto& entry : layouts) {
+    const auto& layout = entry.first;
+    const std::vector<int64_t>& runs = entry.second;
     if (layout.first > world.size()) continue;
     const Groups g = groups_for({.num_ranks = layout.first, .num_threads = layout.second}, world);
     const int mine = std::min(world.rank() / g.ranks, g.groups);  // g.groups: waits
