@@ -6,8 +6,13 @@
 #include <tbb/parallel_for.h>
 #include <tbb/partitioner.h>
 
+#include <atomic>
+#include <exception>
 #include <memory>
+#include <mutex>
 #include <optional>
+#include <thread>
+#include <vector>
 
 #include "core/error.hpp"
 
@@ -24,13 +29,28 @@ struct Within {
 };
 std::optional<tbb::global_control> control;
 
-// ThreadSanitizer does not see how oneTBB, which is built without it, hands work from thread to thread: it is told here.
 #if defined(__SANITIZE_THREAD__)
-extern "C" void __tsan_acquire(void*);
-extern "C" void __tsan_release(void*);
-#else
-void __tsan_acquire(void*) {}
-void __tsan_release(void*) {}
+template <class Body>
+void on_threads(std::int64_t n, Body body) {
+  std::atomic<std::int64_t> next{0};
+  std::mutex mutex;
+  std::exception_ptr failure;
+  const auto work = [&] {
+    try {
+      for (std::int64_t i = next++; i < n; i = next++) body(i);
+    } catch (...) {
+      const std::lock_guard lock(mutex);
+      if (!failure) failure = std::current_exception();
+      next = n;
+    }
+  };
+  {
+    std::vector<std::jthread> others;
+    for (int i = 1; i < threads; ++i) others.emplace_back(work);
+    work();
+  }
+  if (failure) std::rethrow_exception(failure);
+}
 #endif
 }  // namespace
 
@@ -52,18 +72,20 @@ void detail::parallel_for(std::int64_t n, void* context, void (*body)(void*, std
     for (std::int64_t i = 0; i < n; ++i) body(context, i);
     return;
   }
-  char handed_out = 0, done = 0;
-  __tsan_release(&handed_out);
+#if defined(__SANITIZE_THREAD__)  // oneTBB as distributed is built without it, so it would report each hand-over as a race
+  on_threads(n, [&](std::int64_t i) {
+    const Within mark;
+    body(context, i);
+  });
+#else
   tbb::parallel_for(
       tbb::blocked_range<std::int64_t>(0, n, 1),
       [&](const tbb::blocked_range<std::int64_t>& range) {
-        __tsan_acquire(&handed_out);
         const Within mark;
         for (std::int64_t i = range.begin(); i < range.end(); ++i) body(context, i);
-        __tsan_release(&done);
       },
       tbb::simple_partitioner{});
-  __tsan_acquire(&done);
+#endif
 }
 
 }  // namespace reel
