@@ -10,7 +10,7 @@
 #include "core/parallel.hpp"
 #include "io/atomic_file.hpp"
 #include "study/slurm.hpp"
-#include "study/sweep.hpp"
+#include "study/sweep_collect.hpp"
 
 namespace reel::app {
 namespace {
@@ -55,10 +55,13 @@ std::string counts(const study::SweepCount& c) {
   return text;
 }
 
+nlohmann::ordered_json counts_json(const study::SweepCount& c, const std::filesystem::path& dir) {
+  return {{"total", c.total}, {"done", c.done}, {"running", c.running}, {"stopped", c.stopped}, {"failed", c.failed}, {"missing", c.missing}, {"dir", dir.string()}};
+}
+
 void print_counts(const study::SweepCount& c, const std::filesystem::path& dir) {
   if (global().json)
-    std::printf("%s\n", nlohmann::json{{"total", c.total}, {"done", c.done}, {"running", c.running}, {"stopped", c.stopped}, {"failed", c.failed},
-                                       {"missing", c.missing}, {"dir", dir.string()}}.dump(2).c_str());
+    std::printf("%s\n", counts_json(c, dir).dump(2).c_str());
   else
     std::printf("%s: %s\n", dir.c_str(), counts(c).c_str());
 }
@@ -215,8 +218,16 @@ void collect(const Options& o) {
   if (!found.odd.empty())
     throw Error(Exit::differ, fmt::format("{} run(s) have another digest than the rest of their task", found.odd.size()), found.odd.front().run,
                 "this is a bug in Reel or a broken machine: compare where they ran (reel info)");
-  print_counts(found.count, manifest.dir());
-  if (!global().json) std::printf("table    %s\n", found.file.c_str());
+  if (global().json) {
+    nlohmann::ordered_json j = counts_json(found.count, manifest.dir());
+    j["file"] = found.file.string(), j["tasks"] = found.num_tasks, j["layouts"] = found.num_layouts;
+    j["scaling"] = nlohmann::ordered_json::parse(study::scaling_json(found.scaling));
+    std::printf("%s\n", j.dump(2).c_str());
+  } else {
+    print_counts(found.count, manifest.dir());
+    std::printf("digests  %lld task(s) on %lld layout(s): each task has one digest\ntable    %s\n%s", static_cast<long long>(found.num_tasks),
+                static_cast<long long>(found.num_layouts), found.file.c_str(), study::scaling_text(found.scaling).c_str());
+  }
   if (!found.damaged.empty()) global().exit = static_cast<int>(Exit::input);
 }
 

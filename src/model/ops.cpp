@@ -7,14 +7,18 @@ namespace reel::model {
 namespace {
 
 using kernels::panel_width;
-// Rows of one task: the tile of 96 x 64 sums stays in L1, and each weight panel is read once per 96 rows.
-constexpr std::int64_t row_chunk = 96;
+// Rows of one task. Many, because each weight panel is read once for all of them; fewer where tasks would be too few for the
+// threads. Their sums and operands stay in L2.
+constexpr std::int64_t most_rows = 384, fewest_rows = 96;
 // Depth of one pass over a panel: 512 x 64 weights (128 KiB) stay in L2 while the rows go by. The chain of sums is
-// carried through, so this number changes no bit.
+// carried through, so neither number changes a bit.
 constexpr std::int64_t depth_chunk = 512;
 
-// The same for bf16: its product is so much faster that a panel must serve more rows, which lie in L2.
-constexpr std::int64_t row_chunk_bf16 = 384;
+std::int64_t rows_of_a_task(std::int64_t rows, std::int64_t panels) {
+  std::int64_t n = most_rows;
+  while (n > fewest_rows && (rows + n - 1) / n * panels < 4 * num_threads()) n /= 2;
+  return n;
+}
 
 }  // namespace
 
@@ -54,38 +58,28 @@ void multiply(const Linear& w, const float* x, std::int64_t x_stride, std::int64
               std::int64_t y_stride) {
   const kernels::Table& k = kernels::table();
   const std::int64_t panels = (w.out + panel_width - 1) / panel_width;
-  const auto finish = [&](const float* sums, std::int64_t first, std::int64_t n, std::int64_t column, std::int64_t columns) {
-    k.finish_panel(sums, panel_width, n, columns, w.bias ? w.bias + column : nullptr, activation, y + first * y_stride + column, y_stride);
-  };
-  if (w.numerics == Numerics::f32) {
-    const std::int64_t chunks = (rows + row_chunk - 1) / row_chunk;
-    parallel_for(chunks * panels, [&](std::int64_t task) {
-      const std::int64_t first = task / panels * row_chunk, n = std::min(row_chunk, rows - first);
-      const std::int64_t p = task % panels, column = p * panel_width;
-      const std::int64_t columns = std::min(panel_width, w.out - column);
-      alignas(64) float sums[row_chunk * panel_width];
-      for (std::int64_t d = 0; d < w.in; d += depth_chunk)
-        k.multiply_panel(x + first * x_stride + d, x_stride, n, std::min(depth_chunk, w.in - d),
-                         w.packed + (p * w.in + d) * panel_width, columns, sums, panel_width, d > 0);
-      finish(sums, first, n, column, columns);
-    });
-    return;
-  }
+  const bool half = w.numerics != Numerics::f32;
   thread_local Operand operand;  // keeps its memory from call to call
-  Operand& a = operand;
-  a.resize(w.numerics, rows, w.in);
-  for_rows(rows, [&](std::int64_t i) { a.put(i, x + i * x_stride, 1.0f); });
-  const kernels::MultiplyBf16 product = multiply_bf16(w.numerics);
-  const std::int64_t depth = a.stride(), chunks = (rows + row_chunk_bf16 - 1) / row_chunk_bf16;
-  parallel_for(chunks * panels, [&](std::int64_t task) {
-    const std::int64_t first = task / panels * row_chunk_bf16, n = std::min(row_chunk_bf16, rows - first);
+  Operand& rounded = operand;
+  if (half) {
+    rounded.resize(w.numerics, rows, w.in);
+    for_rows(rows, [&](std::int64_t i) { rounded.put(i, x + i * x_stride, 1.0f); });
+  }
+  const kernels::MultiplyBf16 product = half ? multiply_bf16(w.numerics) : nullptr;
+  const std::int64_t depth = half ? rounded.stride() : w.in, task_rows = rows_of_a_task(rows, panels);
+  parallel_for((rows + task_rows - 1) / task_rows * panels, [&](std::int64_t task) {
+    const std::int64_t first = task / panels * task_rows, n = std::min(task_rows, rows - first);
     const std::int64_t p = task % panels, column = p * panel_width;
     const std::int64_t columns = std::min(panel_width, w.out - column);
-    alignas(64) float sums[row_chunk_bf16 * panel_width];
-    for (std::int64_t d = 0; d < depth; d += depth_chunk)
-      product(a.bf16(first) + d, depth, n, std::min(depth_chunk, depth - d), w.packed_bf16 + (p * depth + d) * panel_width, columns, sums,
-              panel_width, d > 0);
-    finish(sums, first, n, column, columns);
+    alignas(64) float sums[most_rows * panel_width];
+    for (std::int64_t d = 0; d < depth; d += depth_chunk) {
+      const std::int64_t now = std::min(depth_chunk, depth - d), panel = (p * depth + d) * panel_width;
+      if (half)
+        product(rounded.bf16(first) + d, depth, n, now, w.packed_bf16 + panel, columns, sums, panel_width, d > 0);
+      else
+        k.multiply_panel(x + first * x_stride + d, x_stride, n, now, w.packed + panel, columns, sums, panel_width, d > 0);
+    }
+    k.finish_panel(sums, panel_width, n, columns, w.bias ? w.bias + column : nullptr, activation, y + first * y_stride + column, y_stride);
   });
 }
 

@@ -3,14 +3,13 @@
 #include <cmath>
 #include <cstdlib>
 #include <fstream>
-#include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <set>
 
 #include "study/experiment_tables.hpp"
 #include "study/measurement.hpp"
 #include "study/pricing.hpp"
+#include "study/times.hpp"
 
 namespace reel::study {
 namespace {
@@ -18,8 +17,6 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 using std::int64_t;
-
-constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 
 const std::vector<std::string>& known_keys() {
   static const std::vector<std::string> keys{"cards", "claim", "currency", "date", "draws", "false_reject", "gates", "labels", "miss",
@@ -70,31 +67,6 @@ std::map<std::uint64_t, bool> read_labels(const fs::path& path) {
                   "a label is seed,usable with usable 0 or 1, each seed once");
   }
   return labels;
-}
-
-double sum_of(const std::vector<double>& v) {
-  double sum = 0;
-  for (double x : v) sum += x;
-  return sum;
-}
-
-bool odd(double x) { return !(x >= 0) || std::isinf(x); }
-
-// Adds the sittings that the last one went on from: they were paid for as well. Adds their energy to `joules`, which is
-// NaN when it is not known of all. False when they make no sense.
-bool add_earlier(const io::Record& record, Take& take, double& joules) {
-  if (record.find("/measured/earlier_wall") == nullptr) return true;
-  const auto& wall = record.values<double>("/measured/earlier_wall");
-  const auto& nodes = record.values<int64_t>("/measured/earlier_nodes");
-  const auto& cores = record.values<int64_t>("/measured/earlier_cores");
-  if (nodes.size() != wall.size() || cores.size() != wall.size()) return false;
-  for (std::size_t i = 0; i < wall.size(); ++i) {
-    if (odd(wall[i]) || nodes[i] < 1 || cores[i] < 1) return false;
-    take.node_h += wall[i] * static_cast<double>(nodes[i]) / 3600;
-    take.core_h += wall[i] * static_cast<double>(cores[i]) / 3600;
-  }
-  joules += sum_of(record.values<double>("/measured/earlier_energy"));
-  return true;
 }
 
 // What `read` finds in a result's own description, which may be anything.
@@ -217,7 +189,6 @@ bool is_take_of(const fs::path& result, const Experiment& e, int64_t num_takes) 
 Take read_take(const fs::path& result, const PriceTask& task) {
   const io::Record record = io::read_groups(result, {"/provenance", "/measured"});
   Take take;
-  const auto refuse = [&] { throw Error(Exit::input, "this result's own description makes no sense", result.string(), "render it again"); };
   described(result, [&] {
     take.run_id = record.text("/", "run_id");
     take.task_id = record.text("/", "task_id");
@@ -228,25 +199,13 @@ Take read_take(const fs::path& result, const PriceTask& task) {
     take.fps = shot.at("fps").get<double>();
     take.width_px = shot.at("size").at(0).get<int64_t>();
     take.height_px = shot.at("size").at(1).get<int64_t>();
-    std::set<std::string> hosts;
-    for (const std::string& rank : record.values<std::string>("/provenance/ranks")) hosts.insert(json::parse(rank).at("host").get<std::string>());
-    const auto& wall = record.values<double>("/measured/phase_wall");
-    const auto& threads = record.values<double>("/measured/threads");
-    if (threads.empty() || wall.size() % threads.size() != 0 || std::any_of(wall.begin(), wall.end(), odd) || std::any_of(threads.begin(), threads.end(), odd) ||
-        take.run_id.empty() || take.task_id.empty() || take.num_frames < 1 || !(take.fps > 0) || take.width_px < 1 || take.height_px < 1)
-      refuse();
-    const std::size_t ranks = threads.size(), phases = wall.size() / ranks;
-    double longest = 0;
-    for (std::size_t r = 0; r < ranks; ++r) {
-      const double s = sum_of({wall.begin() + static_cast<std::ptrdiff_t>(r * phases), wall.begin() + static_cast<std::ptrdiff_t>((r + 1) * phases)});
-      longest = std::max(longest, s);
-      take.core_h += s * threads[r] / 3600;
-    }
-    take.node_h = longest * static_cast<double>(hosts.size()) / 3600;
-    double joules = record.find("/measured/energy") != nullptr ? sum_of(record.values<double>("/measured/energy")) : nan;
-    if (!add_earlier(record, take, joules)) refuse();
-    if (!std::isnan(joules)) {
-      take.energy_kwh = joules / 3.6e6;
+    const std::optional<Spent> took = spent(record);
+    if (!took || take.run_id.empty() || take.task_id.empty() || take.num_frames < 1 || !(take.fps > 0) || take.width_px < 1 || take.height_px < 1)
+      throw Error(Exit::input, "this result's own description makes no sense", result.string(), "render it again");
+    take.node_h = took->node_h;
+    take.core_h = took->core_h;
+    if (!std::isnan(took->energy_j)) {
+      take.energy_kwh = took->energy_j / 3.6e6;
       const auto& attributes = record.at("/measured/energy").attributes;
       if (const auto it = attributes.find("method"); it != attributes.end() && std::holds_alternative<std::string>(it->second))
         take.energy_method = std::get<std::string>(it->second);

@@ -1,5 +1,5 @@
 #pragma once
-// Runs what is missing of a sweep, and gathers what is there.
+// Runs what is missing of a sweep.
 #include <functional>
 #include <string>
 #include <vector>
@@ -35,21 +35,5 @@ void run_sweep(const Manifest& manifest, const std::vector<std::int64_t>& indexe
 /// One run, by its index: for array jobs. Collective. Throws what the run throws, after having noted it.
 RunSummary run_one(const Manifest& manifest, std::int64_t index, const Comm& world, const std::string& command_line,
                    Recorder::Listener listener, const Sittings& sittings);
-
-/// Runs of one task whose digests differ.
-struct OddRun {
-  std::string task, run, digest, expected;
-};
-
-struct Collected {
-  std::filesystem::path file;  ///< sweep.h5
-  SweepCount count;
-  std::vector<OddRun> odd;
-  std::vector<std::string> damaged;
-};
-/// Verifies all results, compares the digests of each task, writes sweep.h5: columns /result/run_*, one row a run, with
-/// what varies, layout, times, digest and the metrics of side files; nothing is written when a digest is odd. Idempotent.
-/// Throws Error (input) when nothing is done.
-Collected collect(const Manifest& manifest);
 
 }  // namespace reel::study
