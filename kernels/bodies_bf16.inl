@@ -31,16 +31,17 @@ REEL_INLINE void widen_rows(const Bf16* a, int64_t a_stride, int64_t rows, int64
 }
 
 template <bool Blocks>
-REEL_INLINE void widen_panel(const Bf16* panel, int64_t depth, float* to) {
-  for (int64_t p = 0; p < depth / 2; ++p) {
-    const Bf16* row = panel + p * 2 * panel_width;
-    float *even = to + place_of<Blocks, 0>(p) * panel_width, *odd = to + place_of<Blocks, 1>(p) * panel_width;
-    for (int64_t j = 0; j < panel_width; ++j) {
-      const std::uint32_t pair = pair_at(row + 2 * j);
-      even[j] = widen(pair << 16);
-      odd[j] = widen(pair & 0xffff0000u);
+REEL_INLINE void widen_panel(const Bf16* panel, int64_t group_stride, int64_t depth, float* to) {
+  for (int64_t g = 0; g < panel_width; g += group_width, panel += group_stride)
+    for (int64_t p = 0; p < depth / 2; ++p) {
+      const Bf16* row = panel + p * 2 * group_width;
+      float *even = to + place_of<Blocks, 0>(p) * panel_width + g, *odd = to + place_of<Blocks, 1>(p) * panel_width + g;
+      for (int64_t j = 0; j < group_width; ++j) {
+        const std::uint32_t pair = pair_at(row + 2 * j);
+        even[j] = widen(pair << 16);
+        odd[j] = widen(pair & 0xffff0000u);
+      }
     }
-  }
 }
 
 __attribute__((noinline)) void multiply_flat_pairs(const float* a, int64_t rows, int64_t depth, const float* panel, int64_t columns,
@@ -69,12 +70,12 @@ __attribute__((noinline)) void multiply_flat_blocks(const float* a, int64_t rows
 }
 
 template <bool Blocks>
-REEL_INLINE void multiply_widened(const Bf16* a, int64_t a_stride, int64_t rows, int64_t depth, const Bf16* panel, int64_t columns,
-                                  float* c, int64_t c_stride, bool accumulate) {
+REEL_INLINE void multiply_widened(const Bf16* a, int64_t a_stride, int64_t rows, int64_t depth, const Bf16* panel,
+                                  int64_t group_stride, int64_t columns, float* c, int64_t c_stride, bool accumulate) {
   alignas(64) float flat_a[flat_rows * flat_depth], flat_panel[flat_depth * panel_width];
   for (int64_t d = 0; d < depth; d += flat_depth) {
     const int64_t n = depth - d < flat_depth ? depth - d : flat_depth;
-    widen_panel<Blocks>(panel + d * panel_width, n, flat_panel);
+    widen_panel<Blocks>(panel + d * group_width, group_stride, n, flat_panel);
     for (int64_t i = 0; i < rows; i += flat_rows) {
       const int64_t m = rows - i < flat_rows ? rows - i : flat_rows;
       widen_rows<Blocks>(a + i * a_stride + d, a_stride, m, n, flat_a);
@@ -85,14 +86,14 @@ REEL_INLINE void multiply_widened(const Bf16* a, int64_t a_stride, int64_t rows,
   }
 }
 
-void multiply_pairs(const Bf16* a, int64_t a_stride, int64_t rows, int64_t depth, const Bf16* panel, int64_t columns, float* c,
-                    int64_t c_stride, bool accumulate) {
-  multiply_widened<false>(a, a_stride, rows, depth, panel, columns, c, c_stride, accumulate);
+void multiply_pairs(const Bf16* a, int64_t a_stride, int64_t rows, int64_t depth, const Bf16* panel, int64_t group_stride,
+                    int64_t columns, float* c, int64_t c_stride, bool accumulate) {
+  multiply_widened<false>(a, a_stride, rows, depth, panel, group_stride, columns, c, c_stride, accumulate);
 }
 
-void multiply_blocks(const Bf16* a, int64_t a_stride, int64_t rows, int64_t depth, const Bf16* panel, int64_t columns, float* c,
-                     int64_t c_stride, bool accumulate) {
-  multiply_widened<true>(a, a_stride, rows, depth, panel, columns, c, c_stride, accumulate);
+void multiply_blocks(const Bf16* a, int64_t a_stride, int64_t rows, int64_t depth, const Bf16* panel, int64_t group_stride,
+                     int64_t columns, float* c, int64_t c_stride, bool accumulate) {
+  multiply_widened<true>(a, a_stride, rows, depth, panel, group_stride, columns, c, c_stride, accumulate);
 }
 
 void round_to_bf16(const float* x, int64_t n, Bf16* y) {
@@ -114,7 +115,7 @@ void attention_block_bf16(MultiplyBf16 multiply, const Bf16* q, int64_t q_stride
   for (int64_t i0 = 0; i0 < rows; i0 += tile) {
     const int64_t n = rows - i0 < tile ? rows - i0 : tile;
     for (int64_t p = 0; p < num_panels; ++p)
-      multiply(q + i0 * q_stride, q_stride, n, head_dim, keys + p * head_dim * panel_width, panel_width, scores + p * panel_width,
+      multiply(q + i0 * q_stride, q_stride, n, head_dim, keys + p * head_dim * panel_width, head_dim * group_width, panel_width, scores + p * panel_width,
                key_block, false);
     for (int64_t i = 0; i < n; ++i) {
       soften_row(scores + i * key_block, num_keys, padded_keys, bias ? bias + (i0 + i) * bias_stride : nullptr, state[i0 + i],
@@ -122,7 +123,7 @@ void attention_block_bf16(MultiplyBf16 multiply, const Bf16* q, int64_t q_stride
       round_to_bf16(scores + i * key_block, padded_keys, weights + i * key_block);
     }
     for (int64_t p = 0; p < value_panels; ++p)
-      multiply(weights, key_block, n, padded_keys, values + p * padded_keys * panel_width, panel_width,
-               out + i0 * out_stride + p * panel_width, out_stride, true);
+      multiply(weights, key_block, n, padded_keys, values + p * padded_keys * panel_width, padded_keys * group_width,
+               panel_width, out + i0 * out_stride + p * panel_width, out_stride, true);
   }
 }

@@ -33,10 +33,10 @@ void shape_tiles(int64_t upper, int64_t lower) {
 
 // Two rows of tiles when Lower, two columns when Right.
 template <bool Lower, bool Right>
-__attribute__((always_inline)) inline void multiply_tiles(const Bf16* a, int64_t a_stride, int64_t depth, const Bf16* b, float* c,
-                                                          int64_t c_stride, bool accumulate) {
-  constexpr int64_t element = sizeof(Bf16), panel_row = 2 * panel_width * element;
-  const int64_t a_bytes = a_stride * element, c_bytes = c_stride * static_cast<int64_t>(sizeof(float));
+void multiply_tiles(const Bf16* a, int64_t a_stride, int64_t depth, const Bf16* b, int64_t group_stride, float* c, int64_t c_stride,
+                    bool accumulate) {
+  constexpr int64_t panel_row = 64;
+  const int64_t a_bytes = a_stride * static_cast<int64_t>(sizeof(Bf16)), c_bytes = c_stride * static_cast<int64_t>(sizeof(float));
   float* const c_lower = c + 16 * c_stride;
   const Bf16* const a_lower = a + 16 * a_stride;
   if (accumulate) {
@@ -50,12 +50,12 @@ __attribute__((always_inline)) inline void multiply_tiles(const Bf16* a, int64_t
     if constexpr (Lower) _tile_zero(2);
     if constexpr (Lower && Right) _tile_zero(3);
   }
-  for (int64_t k = 0; k < depth; k += bf16_step, b += bf16_step * panel_width) {
+  for (int64_t k = 0; k < depth; k += bf16_step, b += bf16_step * group_width) {
     _tile_loadd(6, b, panel_row);
     _tile_loadd(4, a + k, a_bytes);
     _tile_dpbf16ps(0, 4, 6);
     if constexpr (Right) {
-      _tile_loadd(7, b + 32, panel_row);
+      _tile_loadd(7, b + group_stride, panel_row);
       _tile_dpbf16ps(1, 4, 7);
     }
     if constexpr (Lower) {
@@ -71,15 +71,13 @@ __attribute__((always_inline)) inline void multiply_tiles(const Bf16* a, int64_t
 }
 
 template <bool Lower>
-void multiply_rows(const Bf16* a, int64_t a_stride, int64_t rows, int64_t depth, const Bf16* panel, int64_t columns, float* c,
-                   int64_t c_stride, bool accumulate) {
+void multiply_rows(const Bf16* a, int64_t a_stride, int64_t rows, int64_t depth, const Bf16* panel, int64_t group_stride, int64_t columns,
+                   float* c, int64_t c_stride, bool accumulate) {
   // The right half waits until all rows met the left one, which stays in L1.
   for (int64_t j = 0; j < columns; j += 32)
     for (int64_t i = 0; i < rows; i += 32) {
-      if (j + 16 < columns)
-        multiply_tiles<Lower, true>(a + i * a_stride, a_stride, depth, panel + 2 * j, c + i * c_stride + j, c_stride, accumulate);
-      else
-        multiply_tiles<Lower, false>(a + i * a_stride, a_stride, depth, panel + 2 * j, c + i * c_stride + j, c_stride, accumulate);
+      const auto product = j + 16 < columns ? multiply_tiles<Lower, true> : multiply_tiles<Lower, false>;
+      product(a + i * a_stride, a_stride, depth, panel + j / 16 * group_stride, group_stride, c + i * c_stride + j, c_stride, accumulate);
     }
 }
 
@@ -91,21 +89,21 @@ bool ask_for_tiles() {
   return syscall(SYS_arch_prctl, request, tile_data) == 0;
 }
 
-void multiply_blocks(const Bf16* a, int64_t a_stride, int64_t rows, int64_t depth, const Bf16* panel, int64_t columns, float* c,
-                     int64_t c_stride, bool accumulate) {
+void multiply_blocks(const Bf16* a, int64_t a_stride, int64_t rows, int64_t depth, const Bf16* panel, int64_t group_stride,
+                     int64_t columns, float* c, int64_t c_stride, bool accumulate) {
   const int64_t whole = rows / 32 * 32, rest = rows - whole;
   if (whole > 0) {
     shape_tiles(16, 16);
-    multiply_rows<true>(a, a_stride, whole, depth, panel, columns, c, c_stride, accumulate);
+    multiply_rows<true>(a, a_stride, whole, depth, panel, group_stride, columns, c, c_stride, accumulate);
     a += whole * a_stride;
     c += whole * c_stride;
   }
   if (rest > 16) {
     shape_tiles(16, rest - 16);
-    multiply_rows<true>(a, a_stride, rest, depth, panel, columns, c, c_stride, accumulate);
+    multiply_rows<true>(a, a_stride, rest, depth, panel, group_stride, columns, c, c_stride, accumulate);
   } else if (rest > 0) {
     shape_tiles(rest, 16);
-    multiply_rows<false>(a, a_stride, rest, depth, panel, columns, c, c_stride, accumulate);
+    multiply_rows<false>(a, a_stride, rest, depth, panel, group_stride, columns, c, c_stride, accumulate);
   }
 }
 

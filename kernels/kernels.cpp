@@ -16,11 +16,11 @@ namespace scalar {
 extern const Table kernel_table;
 }
 namespace avx512bf16 {
-void multiply_pairs(const Bf16*, std::int64_t, std::int64_t, std::int64_t, const Bf16*, std::int64_t, float*, std::int64_t, bool);
+void multiply_pairs(const Bf16*, std::int64_t, std::int64_t, std::int64_t, const Bf16*, std::int64_t, std::int64_t, float*, std::int64_t, bool);
 }
 namespace amx {
 bool ask_for_tiles();
-void multiply_blocks(const Bf16*, std::int64_t, std::int64_t, std::int64_t, const Bf16*, std::int64_t, float*, std::int64_t, bool);
+void multiply_blocks(const Bf16*, std::int64_t, std::int64_t, std::int64_t, const Bf16*, std::int64_t, std::int64_t, float*, std::int64_t, bool);
 }
 
 namespace {
@@ -56,8 +56,8 @@ bool same_bits(MultiplyBf16 instruction, MultiplyBf16 ours) {
     }
     std::memcpy(x, start, sizeof x);
     std::memcpy(y, start, sizeof y);
-    instruction(a, depth, rows, depth, panel, panel_width, x, panel_width, true);
-    ours(a, depth, rows, depth, panel, panel_width, y, panel_width, true);
+    instruction(a, depth, rows, depth, panel, depth * group_width, panel_width, x, panel_width, true);
+    ours(a, depth, rows, depth, panel, depth * group_width, panel_width, y, panel_width, true);
     if (std::memcmp(x, y, sizeof x) != 0) return false;
   }
   return true;
@@ -120,12 +120,14 @@ void pack_panel(const float* w, std::int64_t n, std::int64_t k, std::int64_t str
   const std::int64_t count = n < panel_width ? n : panel_width;
   std::memset(packed, 0, static_cast<std::size_t>(padded_depth(k) * panel_width) * sizeof(Bf16));
   Bf16 rounded[256];
-  for (std::int64_t j = 0; j < count; ++j)
+  for (std::int64_t j = 0; j < count; ++j) {
+    Bf16* to = packed + j / group_width * group_width * padded_depth(k) + j % group_width * 2;
     for (std::int64_t first = 0; first < k; first += 256) {
       const std::int64_t m = k - first < 256 ? k - first : 256;
       table().round_to_bf16(w + j * stride + first, m, rounded);
-      for (std::int64_t i = 0; i < m; ++i) packed[(first + i) / 2 * 2 * panel_width + 2 * j + (first + i) % 2] = rounded[i];
+      for (std::int64_t i = 0; i < m; ++i) to[(first + i) / 2 * 2 * group_width + (first + i) % 2] = rounded[i];
     }
+  }
 }
 
 }  // namespace reel::kernels

@@ -22,10 +22,13 @@ using Bf16 = std::uint16_t;
 inline constexpr std::int64_t bf16_step = 32;
 constexpr std::int64_t padded_depth(std::int64_t k) { return (k + bf16_step - 1) / bf16_step * bf16_step; }
 
-/// c[rows, columns] (+)= a[rows, K] * panel[K/2, 64, 2], summed in f32; K a multiple of 32, columns as in `multiply_panel`.
-/// Row i of `a` starts at a + i*a_stride. panel holds (w[j, 2p], w[j, 2p+1]) side by side.
+/// Columns of a packed bf16 panel that lie together: a panel is [4][K/2][16][2] and holds (w[j, 2p], w[j, 2p+1]) side by side.
+inline constexpr std::int64_t group_width = 16;
+
+/// c[rows, columns] (+)= a[rows, K] * panel, summed in f32; K a multiple of 32, columns as in `multiply_panel`. Row i of `a`
+/// starts at a + i*a_stride; the groups of the panel are `group_stride` elements apart (16 times the depth it was packed with).
 using MultiplyBf16 = void (*)(const Bf16* a, std::int64_t a_stride, std::int64_t rows, std::int64_t depth, const Bf16* panel,
-                              std::int64_t columns, float* c, std::int64_t c_stride, bool accumulate);
+                              std::int64_t group_stride, std::int64_t columns, float* c, std::int64_t c_stride, bool accumulate);
 
 enum class Activation { none, gelu_tanh, silu };
 
@@ -88,8 +91,8 @@ struct Table {
   /// The order of AMX (tdpbf16ps): for each 32 of K one chain of fused multiply-adds over the even elements and one over
   /// the odd ones, both from 0; c += even + odd. Subnormal operands and results are zero.
   MultiplyBf16 multiply_blocks;
-  /// `attention_block` with bf16 operands: q [rows, d] scaled and rounded; keys: panels [num_panels][d/2][64][2]; values:
-  /// panels [ceil(d_v/64)][32*num_panels][64][2]; d a multiple of 32. Scores and softmax are f32, the exponentials are
+  /// `attention_block` with bf16 operands: q [rows, d] scaled and rounded; keys: num_panels panels of depth d; values:
+  /// ceil(d_v/64) panels of depth 64*num_panels; d a multiple of 32. Scores and softmax are f32, the exponentials are
   /// rounded before they meet the values (their sum is not). `multiply` is one of the two above.
   void (*attention_block_bf16)(MultiplyBf16 multiply, const Bf16* q, std::int64_t q_stride, std::int64_t rows, std::int64_t head_dim,
                                const Bf16* keys, const Bf16* values, std::int64_t value_panels, std::int64_t num_keys,
@@ -115,7 +118,7 @@ constexpr std::int64_t packed_size(std::int64_t n, std::int64_t k) {
 
 /// Packs min(n, 64) rows of w [n, k] (row stride `stride`) into one panel [k][64]; missing columns are zero. Exact copy.
 void pack_panel(const float* w, std::int64_t n, std::int64_t k, std::int64_t stride, float* packed);
-/// The same, rounded to bf16, as [padded_depth(k)/2][64][2].
+/// The same, rounded to bf16, as [4][padded_depth(k)/2][16][2].
 void pack_panel(const float* w, std::int64_t n, std::int64_t k, std::int64_t stride, Bf16* packed);
 
 }  // namespace reel::kernels

@@ -73,11 +73,12 @@ void multiply(const Linear& w, const float* x, std::int64_t x_stride, std::int64
     const std::int64_t columns = std::min(panel_width, w.out - column);
     alignas(64) float sums[most_rows * panel_width];
     for (std::int64_t d = 0; d < depth; d += depth_chunk) {
-      const std::int64_t now = std::min(depth_chunk, depth - d), panel = (p * depth + d) * panel_width;
+      const std::int64_t now = std::min(depth_chunk, depth - d);
       if (half)
-        product(rounded.bf16(first) + d, depth, n, now, w.packed_bf16 + panel, columns, sums, panel_width, d > 0);
+        product(rounded.bf16(first) + d, depth, n, now, w.packed_bf16 + p * depth * panel_width + d * kernels::group_width,
+                depth * kernels::group_width, columns, sums, panel_width, d > 0);
       else
-        k.multiply_panel(x + first * x_stride + d, x_stride, n, now, w.packed + panel, columns, sums, panel_width, d > 0);
+        k.multiply_panel(x + first * x_stride + d, x_stride, n, now, w.packed + (p * depth + d) * panel_width, columns, sums, panel_width, d > 0);
     }
     k.finish_panel(sums, panel_width, n, columns, w.bias ? w.bias + column : nullptr, activation, y + first * y_stride + column, y_stride);
   });
@@ -117,8 +118,9 @@ void PackedHead::pack(Numerics numerics, const float* keys, std::int64_t key_str
         kernels::Bf16 rounded[panel_width];
         kernels::table().round_to_bf16(from, count, rounded);
         std::fill(rounded + count, rounded + panel_width, kernels::Bf16{0});
-        kernels::Bf16* to = values_bf16_.data() + (row + i / 2 * 2) * panel_width + i % 2;
-        for (std::int64_t j = 0; j < panel_width; ++j) to[2 * j] = rounded[j];
+        kernels::Bf16* to = values_bf16_.data() + row * panel_width + i / 2 * 2 * kernels::group_width + i % 2;
+        for (std::int64_t j = 0; j < panel_width; ++j)
+          to[j / kernels::group_width * n * kernels::group_width + j % kernels::group_width * 2] = rounded[j];
       }
   }
 }

@@ -102,7 +102,8 @@ Band VaeStream::convolve_padded(const Conv& conv, const std::vector<std::array<P
                   f = task / panels / chunks / rows;
     const int64_t n = std::min(pixel_chunk, width - first), columns = std::min(panel_width, conv.out - p * panel_width);
     alignas(64) float sums[pixel_chunk * panel_width];
-    int64_t panel = p * conv.weights.in * panel_width;
+    const int64_t panel = p * conv.weights.in * panel_width;
+    int64_t d = 0;
     bool accumulate = false;
     for (int64_t t = 0; t < conv.kt; ++t) {
       const Padded& input = inputs[static_cast<std::size_t>(f)][static_cast<std::size_t>(t)];
@@ -110,10 +111,11 @@ Band VaeStream::convolve_padded(const Conv& conv, const std::vector<std::array<P
       for (int64_t dy = 0; dy < conv.kh; ++dy) {
         const int64_t at = (y * stride + dy + origin) * padded_row + (first * stride + origin) * c;
         if (half)
-          product(frame.bf16.data() + at, stride * c, n, depth, conv.weights.packed_bf16 + panel, columns, sums, panel_width, accumulate);
+          product(frame.bf16.data() + at, stride * c, n, depth, conv.weights.packed_bf16 + panel + d * kernels::group_width,
+                  conv.weights.in * kernels::group_width, columns, sums, panel_width, accumulate);
         else
-          kernel.multiply_panel(frame.f32.data() + at, stride * c, n, depth, conv.weights.packed + panel, columns, sums, panel_width, accumulate);
-        panel += depth * panel_width;
+          kernel.multiply_panel(frame.f32.data() + at, stride * c, n, depth, conv.weights.packed + panel + d * panel_width, columns, sums, panel_width, accumulate);
+        d += depth;
         accumulate = true;
       }
     }

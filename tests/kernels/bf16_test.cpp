@@ -6,6 +6,7 @@ namespace {
 
 using kernels::Bf16;
 using kernels::bf16_step;
+using kernels::group_width;
 using kernels::panel_width;
 using Halves = std::vector<Bf16>;
 using Quad = __float128;
@@ -35,6 +36,10 @@ float fused(float a, float b, float c) {
   a = without_subnormals(a), b = without_subnormals(b), c = without_subnormals(c);
   return rounded(static_cast<Quad>(a) * static_cast<Quad>(b) + static_cast<Quad>(c), a * b + c);
 }
+// Where element k of column j lies in a panel of that depth.
+std::size_t in_panel(int64_t k, int64_t j, int64_t depth) {
+  return static_cast<std::size_t>(j / group_width * group_width * depth + k / 2 * 2 * group_width + j % group_width * 2 + k % 2);
+}
 float sum(float a, float b) { return fused(1.0f, a, b); }
 
 enum class Order { pairs, blocks };
@@ -57,7 +62,7 @@ struct Problem {
     for (int64_t i = 0; i < rows * panel_width; ++i) c.push_back(draw(exponent_c));
   }
   float at(int64_t i, int64_t k) const { return widened(a[static_cast<std::size_t>(i * depth + k)]); }
-  float weight(int64_t k, int64_t j) const { return widened(panel[static_cast<std::size_t>(k / 2 * 2 * panel_width + 2 * j + k % 2)]); }
+  float weight(int64_t k, int64_t j) const { return widened(panel[in_panel(k, j, depth)]); }
 
   float oracle(Order order, int64_t i, int64_t j, bool accumulate) const {
     float s = accumulate ? c[static_cast<std::size_t>(i * panel_width + j)] : 0.0f;
@@ -75,7 +80,7 @@ struct Problem {
   }
   Floats result(const Table& t, Order order, bool accumulate) const {
     Floats out = c;
-    multiply_of(t, order)(a.data(), depth, rows, depth, panel.data(), panel_width, out.data(), panel_width, accumulate);
+    multiply_of(t, order)(a.data(), depth, rows, depth, panel.data(), depth * group_width, panel_width, out.data(), panel_width, accumulate);
     return out;
   }
 };
@@ -111,15 +116,15 @@ TEST(Bf16Product, FlushesAfterRounding) {
       std::fill(p.c.begin(), p.c.end(), 0x1p-126f);
       p.a[2] = upper_half(0x1p-60f), p.a[0] = upper_half(0x1p-70f);
       for (int64_t j = 0; j < panel_width; ++j) {
-        p.panel[static_cast<std::size_t>(2 * panel_width + 2 * j)] = upper_half(order == Order::pairs ? 0.0f : 0x1p-66f);
-        p.panel[static_cast<std::size_t>(2 * j)] = upper_half(-0x1p-80f);
+        p.panel[in_panel(2, j, 32)] = upper_half(order == Order::pairs ? 0.0f : 0x1p-66f);
+        p.panel[in_panel(0, j, 32)] = upper_half(-0x1p-80f);
       }
       const Floats got = p.result(*t, order, order == Order::pairs);
       for (int64_t j = 0; j < panel_width; ++j) ASSERT_EQ(got[static_cast<std::size_t>(j)], order == Order::pairs ? 0.0f : 0x1p-126f) << t->name;
       if (order == Order::blocks) {  // the chain meets them the other way round
         std::swap(p.a[0], p.a[2]);
         for (int64_t j = 0; j < panel_width; ++j)
-          std::swap(p.panel[static_cast<std::size_t>(2 * panel_width + 2 * j)], p.panel[static_cast<std::size_t>(2 * j)]);
+          std::swap(p.panel[in_panel(2, j, 32)], p.panel[in_panel(0, j, 32)]);
         for (const float x : p.result(*t, order, false)) ASSERT_EQ(x, 0.0f) << t->name;
       }
     }
@@ -139,7 +144,7 @@ TEST(Bf16Product, BitsDependOnNeitherTableNorRowsNorColumns) {
           for (const int64_t rows : {1, 5, 6, 7, 15, 16, 17, 31, 32, 33, 47, 48, 49, 67})
             for (const int64_t columns : {1, 16, 17, 32, 33, 48, 49, 64}) {
               got = start;
-              multiply_of(*t, order)(p.a.data(), depth, rows, depth, p.panel.data(), columns, got.data(), panel_width, accumulate);
+              multiply_of(*t, order)(p.a.data(), depth, rows, depth, p.panel.data(), depth * group_width, columns, got.data(), panel_width, accumulate);
               for (int64_t i = 0; i <= max_rows; ++i) {
                 const int64_t n = i < rows ? (columns + 15) / 16 * 16 : 0, at = i * panel_width;
                 ASSERT_TRUE(same_bits(got.data() + at, want.data() + at, n)) << t->name << " rows " << rows << " columns " << columns;
@@ -159,16 +164,16 @@ TEST(Bf16Product, CuttingTheDepthChangesNoBitAndRowsMayOverlap) {
       for (const int64_t piece : {32, 64, 160}) {
         Floats cut = p.c;
         for (int64_t k = 0; k < depth; k += piece)
-          multiply_of(*t, order)(p.a.data() + k, depth, p.rows, std::min(piece, depth - k), p.panel.data() + k * panel_width, panel_width,
+          multiply_of(*t, order)(p.a.data() + k, depth, p.rows, std::min(piece, depth - k), p.panel.data() + k * group_width, depth * group_width, panel_width,
                                  cut.data(), panel_width, k > 0);
         ASSERT_TRUE(same_bits(whole, cut)) << t->name << " pieces of " << piece;
       }
       const int64_t stride = 96, rows = (p.rows * depth - depth) / stride + 1;
       Floats overlapped(static_cast<std::size_t>(rows * panel_width)), single(static_cast<std::size_t>(panel_width));
-      multiply_of(*t, order)(p.a.data(), stride, rows, depth, p.panel.data(), panel_width, overlapped.data(), panel_width, false);
+      multiply_of(*t, order)(p.a.data(), stride, rows, depth, p.panel.data(), depth * group_width, panel_width, overlapped.data(), panel_width, false);
       for (int64_t i = 0; i < rows; ++i) {
         const Halves copy(p.a.begin() + i * stride, p.a.begin() + i * stride + depth);
-        multiply_of(scalar(), order)(copy.data(), depth, 1, depth, p.panel.data(), panel_width, single.data(), panel_width, false);
+        multiply_of(scalar(), order)(copy.data(), depth, 1, depth, p.panel.data(), depth * group_width, panel_width, single.data(), panel_width, false);
         ASSERT_TRUE(same_bits(single.data(), overlapped.data() + i * panel_width, panel_width)) << t->name << " row " << i;
       }
     }
@@ -223,7 +228,7 @@ TEST(PackPanel, OfBf16LaysPairsSideBySide) {
         for (int64_t j = 0; j < panel_width; ++j) {
           Bf16 want = 0;
           if (j < count && i < k) scalar().round_to_bf16(w.data() + j * stride + i, 1, &want);
-          ASSERT_EQ(packed[static_cast<std::size_t>(i / 2 * 2 * panel_width + 2 * j + i % 2)], want);
+          ASSERT_EQ(packed[in_panel(i, j, padded)], want);
         }
     }
 }
@@ -269,7 +274,7 @@ TEST(Bf16Attention, AgreesWithDoubleAndHasOneSetOfBits) {
             double score = bias[static_cast<std::size_t>(i * blocks * block + k)];
             for (int64_t c = 0; c < d; ++c)
               score += static_cast<double>(widened(q[static_cast<std::size_t>(i * d + c)])) *
-                       static_cast<double>(widened(panel[c / 2 * 2 * panel_width + in % panel_width * 2 + c % 2]));
+                       static_cast<double>(widened(panel[in_panel(c, in % panel_width, d)]));
             weight.push_back(score);
             top = std::max(top, score);
           }
@@ -279,7 +284,7 @@ TEST(Bf16Attention, AgreesWithDoubleAndHasOneSetOfBits) {
             for (int64_t k = 0; k < num_keys; ++k) {
               const int64_t in = k % block, keys_here = k < block ? block : padded;
               const Bf16* panel = values.data() + k / block * block * value_panels * panel_width + v / panel_width * keys_here * panel_width;
-              const double x = widened(panel[in / 2 * 2 * panel_width + v % panel_width * 2 + in % 2]);
+              const double x = widened(panel[in_panel(in, v % panel_width, keys_here)]);
               want += weight[static_cast<std::size_t>(k)] * x, size += weight[static_cast<std::size_t>(k)] * std::fabs(x);
             }
             const double got = static_cast<double>(out[static_cast<std::size_t>(i * value_panels * panel_width + v)]) /
