@@ -108,7 +108,7 @@ void round_to_bf16(const float* x, int64_t n, Bf16* y) {
 void attention_block_bf16(MultiplyBf16 multiply, const Bf16* q, int64_t q_stride, int64_t rows, int64_t head_dim, const Bf16* keys,
                           const Bf16* values, int64_t value_panels, int64_t num_keys, const float* bias, int64_t bias_stride,
                           SoftmaxState* state, float* out, int64_t out_stride) {
-  constexpr int64_t tile = 32;
+  constexpr int64_t tile = 96;
   alignas(64) float scores[tile * key_block];
   alignas(64) Bf16 weights[tile * key_block];
   const int64_t num_panels = (num_keys + panel_width - 1) / panel_width, padded_keys = num_panels * panel_width;

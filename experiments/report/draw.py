@@ -6,6 +6,7 @@ mark carries its numbers as a tooltip (<title>).
 
 import html
 import math
+from collections import defaultdict
 from itertools import groupby
 
 # Okabe and Ito's colours, told apart by all eyes; lighter ones on dark ground. Marks also differ in shape.
@@ -43,6 +44,7 @@ COLOURS = {
         "s5": "#8fd0f5",
     },
 }
+COLOURS["print"] = COLOURS["light"] | {"ink": "#000000", "soft": "#404040", "line": "#d4d4d4", "axis": "#7a7a7a", "shade": "#f2f2f2"}
 RULES = (
     "svg text{font:12px system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue',Arial,sans-serif;fill:var(--ink);font-variant-numeric:tabular-nums}"
     "svg .t{font-size:13px;font-weight:600}svg .q{fill:var(--soft);font-size:11px}svg .h{font-weight:600}svg .e{text-anchor:end}svg .c{text-anchor:middle}"
@@ -57,10 +59,14 @@ def variables(theme):
     return ";".join(f"--{k}:{v}" for k, v in COLOURS[theme].items())
 
 
+# On paper without colours lines differ by their dashes, as marks do by their shapes.
+PRINT_RULES = "".join(f"path.k{i}{{stroke-dasharray:{dashes}}}" for i, dashes in enumerate(("none", "8 3", "3 2", "9 3 2 3", "12 4", "2 4")))
+
+
 def stand_alone(svg):
-    """The same drawing as a file of its own: light colours written out, nothing that another program might not know."""
-    rules = RULES.replace("svg ", "")
-    for name, colour in COLOURS["light"].items():
+    """The same drawing as a file of its own: print colours written out, nothing that another program might not know."""
+    rules = RULES.replace("svg ", "").replace("system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue',Arial", "Helvetica,Arial,'DejaVu Sans'") + PRINT_RULES
+    for name, colour in COLOURS["print"].items():
         rules = rules.replace(f"var(--{name})", colour)
     head, rest = svg.split(">", 1)
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{head} xmlns="http://www.w3.org/2000/svg"><style>{rules}</style><rect width="100%" height="100%" fill="#ffffff"/>{rest}\n'
@@ -209,10 +215,10 @@ def _axes(svg, top, x_of, x_ticks, y_of, y_ticks, left, right, x_label, bottom):
         svg.text((left + right) / 2, bottom + 32, x_label, "q c")
 
 
-def xy_chart(title, subtitle, series, x_label, *, width=330, legend=(), numeric=True, refs=(), band=None, zero=False, log=False, ideal=(), x_names=()):
+def xy_chart(title, subtitle, series, x_label, *, width=330, legend=(), numeric=True, refs=(), band=None, zero=False, log=False, ideal=(), slope=-1, x_names=()):
     """Means against x. `series`: [[(x, mean, (low, high) or None, [single values], tip)]]; categories are x = 0, 1, ... named by
     `x_names`. `refs`: (value, name) as dashed lines; `band`: (low, high) of what cannot be told apart from good. `log`: both axes; `ideal`:
-    points (x, y) from which y falls as 1 / x."""
+    points (x, y) from which y goes as x to the power of `slope`."""
     svg = Svg(width, f"{title}, {subtitle}")
     top = _head(svg, title, subtitle, legend, width) + 6
     left, right, bottom = 50, width - 12, top + 140
@@ -224,7 +230,8 @@ def xy_chart(title, subtitle, series, x_label, *, width=330, legend=(), numeric=
     if band and max(map(abs, band)) <= 4 * size:
         spread += band
     xs = sorted({p[0] for p in points})
-    spread += [y * x / xs[-1] for x, y in ideal]
+    end = lambda x, y: y * (xs[-1] / x) ** slope
+    spread += [end(x, y) for x, y in ideal]
     low, high = min(spread), max(spread)
     if log:
         low, high = low / 1.25, high * 1.25
@@ -265,14 +272,18 @@ def xy_chart(title, subtitle, series, x_label, *, width=330, legend=(), numeric=
             svg.text(right, y_text, name, "q e")
             taken.append(y_text)
     for x, y in ideal:
-        svg.line(x_of(x), y_of(y), x_of(xs[-1]), y_of(y * x / xs[-1]), "ref")
+        svg.line(x_of(x), y_of(y), x_of(xs[-1]), y_of(end(x, y)), "ref")
     count = len(series)
     for i, s in enumerate(series):
         shift = (i - (count - 1) / 2) * min(7, 30 / max(count, 1)) if not log else 0
         if numeric and not log and len(s) > 1:
             svg.path([(x_of(p[0]) + shift, y_of(p[1])) for p in s], f"k{i % 6}")
+        beside = defaultdict(int)  # on log axes points of a series at one x stand side by side
         for x, mean, interval, singles, tip in s:
             at = x_of(x) + shift
+            if log:
+                at += 9 * (beside[x] - (sum(p[0] == x for p in s) - 1) / 2)
+                beside[x] += 1
             for v in singles:
                 svg.mark(at - 5, y_of(v), i, size=2, dim=True)
             if interval:

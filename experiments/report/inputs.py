@@ -36,8 +36,12 @@ class Run:
     command_line: str
     model_digest: str
     threads: list  # of each rank
+    used_cores: int  # threads, but on no node more than it has cores
     oversubscribed: bool  # more threads on a node than it has cores
-    phases: dict  # name -> {"wall", "comm", "flop"}: wall of the slowest rank, comm as mean share of it
+    phases: dict  # name -> {"wall", "comm", "flop", "sent", "imbalance"}: wall of the slowest rank, comm as mean share of it, sent by all, busiest rank over the mean
+    steps: list  # wall time of each denoising step of the last sitting
+    save_share: float  # checkpoints in the last sitting
+    earlier: float  # wall time of the sittings before
     peak: float
     memory: float  # of the largest rank, byte
     energy: float | None
@@ -48,6 +52,8 @@ class Run:
     values: dict = field(default_factory=dict)  # metric id -> mean over shots and objects
     refused: dict = field(default_factory=dict)  # metric id -> reason, when there is no value at all
     floors: dict = field(default_factory=dict)
+    formula: float = np.nan  # bytes of a step by formula, where a sweep.h5 tells them
+    bytes_off: float = np.nan  # largest difference of a rank from it
 
     @property
     def ranks(self):
@@ -71,7 +77,8 @@ class Run:
 
     @property
     def wall(self):
-        return sum(p["wall"] for p in self.phases.values())
+        """Of all sittings."""
+        return self.earlier + sum(p["wall"] for p in self.phases.values())
 
     @property
     def measure_path(self):
@@ -115,13 +122,18 @@ def _scalar(group, name):
     return text(np.ravel(group[name][()])[0]) if name in group else ""
 
 
-def _oversubscribed(ranks):
-    threads, cores = {}, {}
+def _cores(ranks):
+    """Cores at work, and whether there are more threads than cores. Ranks of a host with one list of allowed cores share them."""
+    hosts = {}
     for rank in map(json.loads, ranks):
-        host = rank.get("host", "")
-        threads[host] = threads.get(host, 0) + int(rank.get("threads", 1))
-        cores[host] = int(rank.get("cores", 0))
-    return any(0 < cores[h] < threads[h] for h in threads)
+        hosts.setdefault(rank.get("host", ""), []).append((int(rank.get("threads", 1)), int(rank.get("cores", 0)), rank.get("allowed_cores", "")))
+    used, over = 0, False
+    for members in hosts.values():
+        threads, cores = sum(t for t, _, _ in members), [c for _, c, _ in members]
+        there = max(cores) if len({a for _, _, a in members}) == 1 else sum(cores)
+        used += min(there, threads) if there else threads
+        over = over or 0 < there < threads
+    return used, over
 
 
 def read_run(path):
@@ -133,16 +145,24 @@ def read_run(path):
             raise NotAResult("not complete")
         m, p = h["measured"], h["provenance"]
         wall, comm = m["phase_wall"][()], m["comm_wall"][()]
-        flop = m["flop"][()]
+        flop, sent = m["flop"][()], m["bytes_sent"][()]
         phases = {}
         for i, name in enumerate(texts(m["phase"])):
             slowest = float(wall[:, i].max())
             share = float((comm[:, i] / np.maximum(wall[:, i], 1e-12)).mean())
-            phases[name] = {"wall": slowest, "comm": min(1.0, share), "flop": float(flop[i])}
+            busy = wall[:, i] - comm[:, i]
+            imbalance = float(busy.max() / busy.mean()) if busy.mean() > 0 else 1.0
+            phases[name] = {"wall": slowest, "comm": min(1.0, share), "flop": float(flop[i]), "sent": float(sent[:, i].sum()), "imbalance": imbalance}
+        used_cores, oversubscribed = _cores(texts(p["ranks"])) if "ranks" in p else (int(m["threads"][()].sum()), False)
+        sitting = float(wall.sum(axis=1).max())
         config = json.loads(_scalar(p, "config_resolved"))
         energy, method, reason = None, "", ""
         if "energy" in m:
             energy, method = float(m["energy"][()].sum()), text(m["energy"].attrs.get("method", ""))
+            if "earlier_energy" in m:
+                energy += float(m["earlier_energy"][()].sum())
+            if not np.isfinite(energy):
+                energy, reason = None, "it was not measured in every sitting"
         elif "energy_json" in m:
             reason = next((e["unavailable"] for e in map(json.loads, texts(m["energy_json"])) if e.get("unavailable")), "")
         inputs = json.loads(_scalar(p, "inputs") or "{}")
@@ -161,8 +181,12 @@ def read_run(path):
             command_line=_scalar(p, "command_line"),
             model_digest=inputs.get("model", ""),
             threads=[int(t) for t in m["threads"][()]],
-            oversubscribed=_oversubscribed(texts(p["ranks"])) if "ranks" in p else False,
+            used_cores=used_cores,
+            oversubscribed=oversubscribed,
             phases=phases,
+            steps=[float(s) for s in m["step_wall"][()]] if "step_wall" in m and "denoise" in phases else [],
+            save_share=float(np.ravel(m["checkpoint_wall"][()])[0]) / sitting if "checkpoint_wall" in m and sitting > 0 else 0.0,
+            earlier=float(m["earlier_wall"][()].sum()) if "earlier_wall" in m else 0.0,
             peak=float(m["peak_rate"][()].sum()),
             memory=float(m["mem_peak"][()].max()),
             energy=energy,
@@ -229,6 +253,17 @@ def read_frames(path, which):
         return [pixels[i % pixels.shape[0]] for i in which(pixels.shape[0])]
 
 
+def read_formula(path, runs):
+    """Bytes by formula, which `reel sweep collect` knows, added to `runs` (run_id -> Run)."""
+    with h5py.File(path, "r") as h:
+        if text(h.attrs.get("kind", "")) != "sweep" or "step_bytes_formula" not in h["table"]:
+            return
+        t = h["table"]
+        for name, digest, formula, off in zip(texts(t["run"]), texts(t["digest"]), t["step_bytes_formula"][()], t["bytes_off"][()]):
+            if name in runs and runs[name].digest == digest:
+                runs[name].formula, runs[name].bytes_off = float(formula), float(off)
+
+
 def find_files(paths):
     """All .h5 files named or below the folders named, once each, hidden ones left out."""
     found = {}
@@ -258,15 +293,18 @@ def load(paths):
         if kind in ("measure", "cost", "benchmark"):
             sides.append((kind, path))
         elif path.name == "sweep.h5":
-            continue  # its table repeats what the results hold
+            sides.append(("sweep", path))
         elif (run := guarded(path, lambda: read_run(path))) is not None:
             inputs.runs.append(run)
     owners = {run.measure_path.resolve(): run for run in inputs.runs}
     named = {path.resolve() for _, path in sides}
+    by_id = {run.run_id: run for run in inputs.runs}
     for run in inputs.runs:  # a result may be named without its side files
         sides += [(kind, p) for kind in ("measure", "cost") if (p := run.path.with_suffix(f".{kind}.h5")).exists() and p.resolve() not in named]
     for kind, path in sides:
-        if kind == "measure":
+        if kind == "sweep":
+            guarded(path, lambda: read_formula(path, by_id))
+        elif kind == "measure":
             run = owners.get(path.resolve())
             if run is None:
                 inputs.left_out.append((path, "measurement without its result beside it"))

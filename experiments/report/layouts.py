@@ -1,10 +1,10 @@
-"""Figures of what does not change the film: layouts and their digests, scaling, where the time goes, energy."""
+"""Figures of what does not change the film: layouts and their digests, where the time goes, energy. Scaling: see scaling.py."""
 
 from collections import defaultdict
 
 import numpy as np
 
-from draw import number, xy_chart
+from draw import number
 from figures import Figure, both, percent
 from groups import odd_runs, tasks_of
 from rows import bar_chart, matrix_chart, strip_chart
@@ -18,7 +18,7 @@ def digest_figures(runs, groups):
     if not several:
         return [Figure("digests", [], "Digest matrix: needs runs of one task on several layouts (mpirun -n 1, 2, 3; --threads), or repeats.")]
     odd = odd_runs(runs)
-    told = {f.task_id: setting(g, f) for g in groups for f in g.films}
+    told = settings(groups)
     order = sorted(several, key=lambda t: (not any(r.run_id in odd for r in several[t]), several[t][0].title, t))[:40]
     columns = {}
     for t in order:
@@ -39,70 +39,16 @@ def digest_figures(runs, groups):
     ]
 
 
-def scaling_figures(runs):
-    tasks = [r for r in tasks_of(runs).values() if len({x.cores for x in r}) > 1 and all("denoise" in x.phases for x in r)]
-    tasks = sorted(tasks, key=lambda r: -len({x.cores for x in r}))[:6]
-    if not tasks:
-        return [Figure("scaling", [], "Scaling: needs runs of one task on different numbers of cores (mpirun -n, --threads).")]
-    series, ideal, bars = [], [], []
-    for members in tasks:
-        points = [
-            (
-                r.cores,
-                r.phases["denoise"]["wall"],
-                None,
-                [],
-                f"{r.layout}: {number(r.phases['denoise']['wall'])} s{', more threads than cores' if r.oversubscribed else ''}, {r.run_id}",
-            )
-            for r in members
-        ]
-        series.append(points)
-        fewest = min(r.cores for r in members)
-        ideal.append((fewest, min(p[1] for p in points if p[0] == fewest)))
-    for members in tasks:
-        for r in members:
-            share = r.phases["denoise"]["comm"]
-            if r.ranks > 1:
-                bars.append((f"{r.layout} · {r.title or r.task_id}", [(share, 0, f"{percent(share)} of denoising, {r.run_id}")], percent(share), None))
-    legend = [f"{m[0].title[:24]} {m[0].task_id[:6]}" for m in tasks]
-    figures = [
-        both(
-            "scaling",
-            lambda width: xy_chart(
-                "Time of denoising",
-                "s; slowest rank; dashed: ideal",
-                series,
-                "cores (ranks × threads), log scale",
-                log=True,
-                ideal=ideal,
-                legend=legend,
-                width=min(width, 520),
-            ),
-        )
-    ]
-    if bars:
-        figures.append(
-            both(
-                "communication",
-                lambda width: bar_chart(
-                    "Communication",
-                    "share of denoising inside communication calls, waiting included; mean over ranks",
-                    bars[:MAX_ROWS],
-                    width=min(width, 520),
-                    most=1.0,
-                ),
-            )
-        )
-    else:
-        figures.append(Figure("communication", [], "Communication: needs runs on more than one rank."))
-    return figures
-
-
 def setting(group, film):
     """What this film has that others of its experiment have not, then the experiment."""
     x, s = group.place[film.run_id]
     axis = f"{group.axis.split('.')[-1]} {number(x) if group.numeric else x}" if group.axis else ""
     return " · ".join(w for w in (axis, s, f"seed {str(film.config['shot'].get('seed'))[:6]}", group.title) if w)
+
+
+def settings(groups):
+    """task_id -> its setting."""
+    return {f.task_id: setting(g, f) for g in groups for f in g.films}
 
 
 def alike(runs, groups):

@@ -4,7 +4,7 @@
     report.py FILES_OR_FOLDERS... -o report.html [--static]
 
 The page is one file and asks for nothing when it is read; its tables are in it as CSV. --static also writes every figure as a
-file of its own, report-figures/NAME.svg. Side files (RUN.measure.h5, RUN.cost.h5) beside a result are found by themselves.
+file of its own in print colours, report-figures/NAME.svg, ready to be turned into PDF (rsvg-convert -f pdf, inkscape). Side files (RUN.measure.h5, RUN.cost.h5) beside a result are found by themselves.
 Needs h5py and numpy. Exit codes: 0 good, 2 usage, 3 nothing to report, 7 the page cannot be written.
 
 Without this program, three lines each read the same files (h5py with pandas; xarray with h5netcdf):
@@ -29,6 +29,7 @@ import groups as gr
 import inputs as inp
 import layouts
 import page
+import scaling
 from draw import stand_alone
 from tables import faultless_html, numbers_html, plural, provenance_html, run_tables
 
@@ -89,7 +90,7 @@ def body_html(data, groups):
     sections = {
         "cost": fig.cost_figures(data.costs),
         "digests": layouts.digest_figures(runs, groups),
-        "scaling": layouts.scaling_figures(runs),
+        "scaling": scaling.scaling_figures(runs, layouts.settings(groups)),
         "speed": layouts.speed_figures(runs, groups),
         "energy": layouts.energy_figures(runs, groups),
         "benchmark": fig.benchmark_figures(data.benchmarks),
@@ -214,6 +215,7 @@ def body_html(data, groups):
         '<h2 id="speed">Speed</h2>'
         + ('<p class="soft small">Some runs had more threads than their node has cores: their times tell little about scaling.</p>' if over else "")
         + f'<div class="half">{full("scaling")}</div>'
+        + files("scaling.csv")
         + full("speed")
         + files("runs.csv")
     )
@@ -254,9 +256,10 @@ def main():
         if args.static:
             folder = args.out.with_name(args.out.stem + "-figures")
             folder.mkdir(exist_ok=True)
-            for f in drawn:
-                if f.drawings:
-                    (folder / f"{f.name}.svg").write_text(stand_alone(f.drawings[0]), encoding="utf-8")
+            files = [f for f in drawn if f.drawings]
+            for f in files:
+                (folder / f"{f.name}.svg").write_text(stand_alone(f.drawings[0]), encoding="utf-8")
+            print(f"{folder}: {plural(len(files), 'figure')} as SVG, for print")
     except OSError as error:
         print(f"report.py: cannot write {args.out}: {error.strerror}", file=sys.stderr)
         return 7

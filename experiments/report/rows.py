@@ -69,16 +69,17 @@ def range_chart(title, subtitle, sections, unit, *, width):
     return svg.done()
 
 
-def bar_chart(title, subtitle, rows, *, width, unit="", most=None, log=False, legend=()):
-    """`rows`: (name, [(value, series, tip)] stacked, right-hand text, (low, high) or None). `most`: end of the axis."""
+def bar_chart(title, subtitle, rows, *, width, unit="", most=None, log=False, legend=(), room=0):
+    """`rows`: (name, [(value, series, tip)] stacked, right-hand text, (low, high) or None). `most`: end of the axis; `room`: for a
+    long right-hand text [px]."""
     svg = Svg(width, title)
-    narrow, left, right, step = _row_layout(width, 330, 86 if width < 560 else 110)
+    narrow, left, right, step = _row_layout(width, 330, room or (86 if width < 560 else 110))
     y = _head(svg, title, subtitle, legend, width) + 6
     high = most or max(sum(v for v, _, _ in r[1]) for r in rows) or 1
     x_of = lambda v: left + v / high * (right - left)
     top = y
     for name, parts, right_text, interval in rows:
-        svg.text(0, y + 13, cut(name, int((width - 90 if narrow else left - 12) / 6.1)), "", name)
+        svg.text(0, y + 13, cut(name, int((width - max(room, 90) if narrow else left - 12) / 6.1)), "", name)
         bar, at = y + (20 if narrow else 3), 0.0
         for value, series, tip in parts:
             svg.rect(x_of(at), bar, x_of(at + value) - x_of(at), 13, f"mark f{series % 6}", f"{name}: {tip}")

@@ -10,6 +10,7 @@ import figures as fig
 import groups as gr
 import layouts
 import page
+import scaling
 
 OPEN_ROWS = 40
 
@@ -83,6 +84,8 @@ def run_tables(data, groups, table):
         )
         values.append([r.run_id, *(r.values.get(k, np.nan) for k in ids)])
     tables = {"runs.csv": page.csv_text(head, rows)}
+    if layouts_of_a_task := scaling.scaling_rows(data.runs, layouts.settings(groups)):
+        tables["scaling.csv"] = page.csv_text(*scaling.scaling_table(layouts_of_a_task))
     if ids:
         tables["metrics.csv"] = page.csv_text(["run_id", *ids], values)
         tables["summary.csv"] = page.csv_text(

@@ -175,7 +175,12 @@ def check_page(report, out, folder):
         "trace_1_b6_warp",
         "digests",
         "scaling",
+        "speedup",
+        "efficiency",
         "communication",
+        "bytes",
+        "balance",
+        "saves",
         "phases",
         "peak_share",
         "energy",
@@ -191,10 +196,31 @@ def check_page(report, out, folder):
     drawn = [n for n, f in page.figures.items() if f["svg"]]
     assert sorted(f.stem for f in files) == sorted(drawn), "one file for each drawing"
     for f in files:
-        text = f.read_text()
-        root = xml.etree.ElementTree.fromstring(text)
-        assert root.tag == "{http://www.w3.org/2000/svg}svg" and "var(" not in text and len(root) > 2, f
+        check_drawing(f, page_path.read_text())
     return page_path, page
+
+
+SVG = "{http://www.w3.org/2000/svg}"
+FOREIGN = re.compile(r"var\(|system-ui|https?://(?!www\.w3\.org/2000/svg)|<script|<image|<foreignObject|@import|url\(")
+
+
+def check_drawing(path, page_text):
+    """A figure as a file: what the page draws, in print colours, and nothing that a converter to PDF would have to fetch or guess."""
+    text = path.read_text()
+    root = xml.etree.ElementTree.fromstring(text)
+    assert root.tag == f"{SVG}svg" and not (found := FOREIGN.search(text)), (path, found)
+    width, height = float(root.get("width")), float(root.get("height"))
+    assert root.get("viewBox") == f"0 0 {width:g} {height:g}" and width > 100 and height > 50, path
+    colours = set(re.findall(r"#[0-9a-f]{6}", root.find(f"{SVG}style").text))
+    assert {"#000000", "#ffffff"} <= colours and "#1d2127" not in colours and "#14171b" not in colours, (path, colours)
+    styles = set(re.findall(r"\.(\w+)", root.find(f"{SVG}style").text))
+    used = {c for e in root.iter() for c in (e.get("class") or "").split()} - {"mark", "wide", "narrow"}
+    assert used <= styles, (path, used - styles)
+    # Texts, tips and places of the marks: those of the page's drawing.
+    figure = re.search(rf'<figure class="[^"]*" data-figure="{path.stem}">(<svg.*?</svg>)', page_text, re.S).group(1)
+    content = lambda svg: [(e.tag.split("}")[-1], e.text, e.get("x"), e.get("cx"), e.get("points"), e.get("d"), e.get("width")) for e in list(svg.iter())[1:]]
+    drawn = content(xml.etree.ElementTree.fromstring(figure))
+    assert content(root)[2:] == drawn and len(drawn) > 5, path  # after the style and the paper
 
 
 def check_numbers(page, out):
@@ -234,6 +260,66 @@ def check_repeat(reel, mpirun, page, folder):
         if digest is None:  # a priced experiment answers with prices
             digest = next(h5py.File(p).attrs["result_digest"] for p in (folder / "again").glob(f"{row['task_id']}-*-r0.h5"))
         assert digest == row["digest"], (row["repeat"], digest, row["digest"])
+
+
+def check_scaling(reel, mpirun, report, source, folder):
+    """Layouts of one task: what `collect` says is what the page says, and every rank sent what the formula tells."""
+    sweep = folder / "layouts.toml"
+    sweep.write_text(
+        f"""reel = 1
+base = "{source}/experiments/scaling_shot.toml"
+[sweep]
+repeat = 2
+[[sweep.zip]]
+run.ranks = [1, 2, 3, 3, 4]
+run.threads = [1, 1, 1, 1, 1]
+run.partition = ["heads", "heads", "heads", "stream", "heads"]
+run.guidance_groups = [1, 1, 1, 1, 2]
+[sweep.matrix]
+shot.size = [[64, 64]]
+shot.frames = [17]
+sampler.steps = [2]
+[output]
+dir = "layouts"
+"""
+    )
+    command([mpirun, "--oversubscribe", "--bind-to", "none", "-n", 4, reel, "-q", "sweep", sweep])
+    said = json.loads(command([reel, "--json", "sweep", "collect", sweep])[0])
+    assert said["done"] == said["total"] == 10 and said["tasks"] == 1 and said["layouts"] == 5, said
+    layouts = {r["layout"]: r for r in said["scaling"]}
+    assert list(layouts) == ["1x1", "2x1", "3x1", "3x1 stream", "4x1 g2"] and all(r["runs"] == 2 for r in layouts.values()), layouts
+    for name, r in layouts.items():
+        assert r["off_bytes"] == 0 and r["step_bytes"] == r["formula_bytes"] and (r["step_bytes"] > 0) == (r["ranks"] > 1), (name, r)
+        assert r["low_s"] <= r["step_s"] <= r["high_s"] and 0 <= r["comm_share"] < 1 and r["imbalance"] >= 1 and 0 <= r["save_share"] < 1, (name, r)
+    shown = command([reel, "sweep", "collect", sweep])[0]
+    assert "1 task(s) on 5 layout(s): each task has one digest" in shown and shown.count(" equal ") == 5, shown
+
+    def pages():
+        command([PYTHON, report, folder / "layouts", "-o", folder / "layouts.html"])
+        return Page((folder / "layouts.html").read_text())
+
+    page = pages()
+    for name in ("scaling", "speedup", "efficiency", "communication", "bytes", "balance", "saves", "digests"):
+        assert page.figures[name]["svg"] == 2 and page.figures[name]["marks"] > 0, (name, page.figures[name])
+    assert page.figures["bytes"]["text"].count("= formula") >= 2 * 4  # wide and narrow
+    rows = page.rows("scaling.csv")
+    assert [r["layout"] for r in rows] == ["1 × 1", "2 × 1", "3 × 1", "3 × 1 stream", "4 × 1 g2"], rows
+    for row, of in zip(rows, said["scaling"]):
+        for key in ("ranks", "cores", "runs", "step_s", "speed_up", "efficiency", "comm_share", "imbalance", "save_share", "step_bytes", "formula_bytes"):
+            assert abs(float(row[key]) - of[key]) <= 1e-6 * abs(of[key]), (key, row, of)
+        assert float(row["bytes_off"]) == 0 and float(row["step_low_s"]) <= float(row["step_s"]) <= float(row["step_high_s"]), row
+    # A rank that sent something else is shown; without the table of the sweep nothing is claimed.
+    table = folder / "layouts" / "sweep.h5"
+    with h5py.File(table, "r+") as h:
+        victim = [i for i, layout in enumerate(h["table/layout"].asstr()[:]) if layout == "2x1"][1]
+        h["table/bytes_off"][victim] = 8
+    page = pages()
+    assert page.figures["bytes"]["text"].count("off by 8 B") >= 2 and page.figures["bytes"]["text"].count("= formula") >= 2 * 3
+    table.unlink()
+    page = pages()
+    assert page.figures["bytes"]["text"].count("formula unknown") >= 2 * 4 and "= formula" not in page.figures["bytes"]["text"]
+    assert {r["formula_bytes"] for r in page.rows("scaling.csv")} == {""}
+    return folder / "layouts.html"
 
 
 def check_odd(report, out, folder):
@@ -361,11 +447,12 @@ def main():
         page_path, page = check_page(report, out, folder)
         check_numbers(page, out)
         check_repeat(args.reel, args.mpiexec, page, folder)
+        layouts = check_scaling(args.reel, args.mpiexec, report, args.source, folder)
         check_odd(report, out, folder)
         some = check_damage(report, out, folder)
         many = check_thousand(report, out, folder)
         check_three_lines(report, out)
-        check_browser([page_path, some, many], folder)
+        check_browser([page_path, some, many, layouts], folder)
     if skipped:
         print("SKIPPED, not tested: " + "; ".join(skipped))
         return 77
