@@ -1,0 +1,141 @@
+// One forward of a published shape with synthetic weights: seconds, share of peak, memory and bytes against their formulas,
+// and a digest, which must be the same on all layouts of one profile.
+//   mpirun -n 2 build/release/bench/step --profile bf16 --frames 17 --size 832x480 --repeats 3
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <string>
+#include <string_view>
+
+#include "core/digest.hpp"
+#include "core/parallel.hpp"
+#include "model/generate.hpp"
+#include "model/noise.hpp"
+#include "model/peak.hpp"
+#include "model/transformer.hpp"
+#include "study/recorder.hpp"
+#include "study/scaling.hpp"
+
+namespace {
+
+using namespace reel;
+using namespace reel::model;
+using std::int64_t;
+
+struct Options {
+  std::string model = "wan2.1-t2v-1.3b", profile = "f32", partition = "heads";
+  int64_t frames = 17, width = 832, height = 480, repeats = 3, layers = 0;
+  int threads = 0;
+};
+
+Options parse(int argc, char** argv) {
+  Options o;
+  for (int i = 1; i < argc; i += 2) {
+    const std::string_view name = argv[i];
+    const std::string value = i + 1 < argc ? argv[i + 1] : throw Error(Exit::usage, "a value is missing", argv[i], "see bench/step/step.cpp");
+    const auto x = value.find('x');
+    try {
+      if (name == "--model") o.model = value;
+      else if (name == "--profile") o.profile = value;
+      else if (name == "--partition") o.partition = value;
+      else if (name == "--frames") o.frames = std::stoll(value);
+      else if (name == "--repeats") o.repeats = std::stoll(value);
+      else if (name == "--layers") o.layers = std::stoll(value);
+      else if (name == "--threads") o.threads = std::stoi(value);
+      else if (name == "--size" && x != std::string::npos) o.width = std::stoll(value.substr(0, x)), o.height = std::stoll(value.substr(x + 1));
+      else throw Error(Exit::usage, "unknown option", argv[i], "see bench/step/step.cpp");
+    } catch (const std::logic_error&) {
+      throw Error(Exit::usage, "no number: " + value, argv[i], "see bench/step/step.cpp");
+    }
+  }
+  if (o.frames < 1 || o.repeats < 1 || o.frames % 4 != 1) throw Error(Exit::usage, "frames are 4k + 1, repeats at least 1", "bench/step");
+  return o;
+}
+
+// What lies in memory during a step, in bytes: weights, text keys and values of all layers, and the arrays of a block.
+struct MemoryFormula {
+  double weights, activations;
+  MemoryFormula(const TransformerConfig& c, Numerics numerics, double n, double num_tokens, double ranks) {
+    const bool half = numerics != Numerics::f32;
+    const double d = static_cast<double>(c.width()), f = static_cast<double>(c.ffn_dim), layers = static_cast<double>(c.num_layers);
+    const double in_blocks = layers * (8 * d * d + 2 * d * f), all = static_cast<double>(num_parameters(c));
+    weights = 4 * all - (half ? 2 * in_blocks : 0);
+    const double element = half ? 2 : 4, heads = std::ceil(static_cast<double>(c.num_heads) / ranks) + (ranks > 1 ? 1 : 0);
+    const double context = layers * 2 * static_cast<double>(context_length) * d * element;
+    const double packed = std::min(heads * 2 * num_tokens * static_cast<double>(c.head_dim) * element, 268435456.0);
+    // x, u, q, k, v, y; the rounded operand; hidden rows of the feed-forward; with ranks: sent, received and gathered heads.
+    activations = ranks * (context + 4 * 6 * n * d + (half ? 2 * n * std::max(d, f) : 0) + 4 * std::min(n, 1536.0) * f + packed +
+                           (ranks > 1 ? 3 * 4 * 3 * n * d : 0));
+  }
+};
+
+int run(int argc, char** argv) {
+  const Options o = parse(argc, argv);
+  const Comm world = Comm::world();
+  const int threads = o.threads > 0 ? o.threads : std::max(1, num_cores() / world.size());
+  set_num_threads(threads);
+  const Numerics numerics = parse_numerics(o.profile);
+  const Partition partition = o.partition == "stream" ? Partition::stream : Partition::heads;
+  const Team team = Team::make(world, partition, 1);
+  const Pipeline pipeline = Pipeline::synthetic(o.model, 1, numerics);
+  TransformerConfig c = pipeline.transformer();
+  if (o.layers > 0) c.num_layers = o.layers;
+  const Transformer transformer(c, *pipeline.weights(Pipeline::Part::transformer), team.node, numerics);
+  const VaeConfig& v = pipeline.vae();
+  Tensor latents({c.in_channels, 1 + (o.frames - 1) / v.scale_factor_temporal, o.height / v.scale_factor_spatial, o.width / v.scale_factor_spatial});
+  philox_normal(1, "latents", 0, latents.size(), latents.data());
+  Tensor text({context_length, c.text_dim});
+  philox_normal(1, "text", 0, text.size(), text.data());
+  const Context context = transformer.encode_context(text);
+  const int64_t tokens = transformer.num_tokens(latents.shape());
+  const float timestep = 700;
+  std::vector<double> seconds, shares;
+  std::string digest;
+  std::uint64_t sent = 0;
+  for (int64_t i = 0; i < o.repeats; ++i) {
+    const double peak = measured_peak_flops(numerics) * threads * world.size();  // beside each run: machines change their mind
+    world.barrier();
+    const std::uint64_t before = Comm::bytes_sent();
+    const auto begin = std::chrono::steady_clock::now();
+    const Tensor velocity = transformer.forward(world, partition, latents, {&timestep, 1}, context);
+    world.barrier();
+    seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+    sent = Comm::bytes_sent() - before;
+    shares.push_back(transformer_flops(c, tokens, context_length).total() / seconds.back() / peak);
+    digest = sha256_hex(velocity.data(), static_cast<std::size_t>(velocity.size()) * sizeof(float));
+  }
+  std::sort(seconds.begin(), seconds.end());
+  std::sort(shares.begin(), shares.end());
+  const int64_t n = slice(tokens, world.size(), world.rank()).size();
+  const std::uint64_t formula = static_cast<std::uint64_t>(c.num_layers) * study::attention_bytes(partition, tokens, c.num_heads, c.head_dim, world.size(), world.rank()) +
+                                static_cast<std::uint64_t>(4 * n * c.out_channels * c.patch_size() * (world.size() - 1));
+  for (const int64_t off : world.all_gather(static_cast<int64_t>(sent) - static_cast<int64_t>(formula)))
+    if (off != 0) throw Error(Exit::bug, fmt::format("a rank sent {} bytes more than the formula says", off), "bench/step");
+  double memory = 0;
+  for (const int64_t bytes : world.all_gather(study::peak_memory_bytes())) memory += static_cast<double>(bytes);
+  if (world.rank() != 0) return 0;
+  const MemoryFormula expected(c, numerics, static_cast<double>(n), static_cast<double>(tokens), world.size());
+  std::printf("%s %s, %lld tokens, %d rank(s) x %d thread(s), %s\n", o.model.c_str(), o.profile.c_str(), static_cast<long long>(tokens), world.size(), threads,
+              o.partition.c_str());
+  std::printf("seconds  %.3f (median of %lld; %.3f to %.3f)\n", seconds[seconds.size() / 2], static_cast<long long>(o.repeats), seconds.front(), seconds.back());
+  std::printf("of peak  %.3f (median; %.3f to %.3f)\n", shares[shares.size() / 2], shares.front(), shares.back());
+  std::printf("memory   %.2f GB of all ranks, shared pages counted for each; by formula %.2f of weights and %.2f of activations\n", memory * 1e-9,
+              expected.weights * 1e-9, expected.activations * 1e-9);
+  std::printf("bytes    %llu sent by rank 0 in a step, as the formula says\n", static_cast<unsigned long long>(sent));
+  std::printf("digest   %s\n", digest.c_str());
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  int code = 70;
+  try {
+    code = run(argc, argv);
+  } catch (const Error& e) {
+    std::fprintf(stderr, "error: %s (%s); %s\n", e.what(), e.where().c_str(), e.hint().c_str());
+    Comm::abort(static_cast<int>(e.exit()));
+  }
+  Comm::finish();
+  return code;
+}
