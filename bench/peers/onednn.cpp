@@ -1,6 +1,7 @@
 // Products and causal convolutions of oneDNN, at its best: weights and, for convolutions, activations in the layouts it
 // prefers, brought there outside the timed part. Its attention is measured through torch (torch_peers.py).
-// ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 forbids AMX: the bf16 benchmarks are then named bf16, else bf16_amx where AMX is there.
+// ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 forbids AMX: the bf16 benchmarks are then named bf16, else bf16_amx where AMX is
+// there.
 #include <omp.h>
 
 #include <oneapi/dnnl/dnnl.hpp>
@@ -40,7 +41,8 @@ void product(benchmark::State& state, const peers::Product& p, int threads) {
   Buffer<float> y(p.m * p.n);
   peers::fill(x, 1);
   peers::fill(w, 2);
-  const memory::desc xd({p.m, p.k}, type_of<T>, Tag::ab), wd({p.k, p.n}, type_of<T>, Tag::ba), yd({p.m, p.n}, type_of<float>, Tag::ab);
+  const memory::desc xd({p.m, p.k}, type_of<T>, Tag::ab), wd({p.k, p.n}, type_of<T>, Tag::ba),
+      yd({p.m, p.n}, type_of<float>, Tag::ab);
   const memory::desc any({p.k, p.n}, type_of<T>, Tag::any);
 #if DNNL_VERSION_MAJOR >= 3
   const dnnl::matmul::primitive_desc how(cpu(), xd, any, yd);
@@ -48,8 +50,9 @@ void product(benchmark::State& state, const peers::Product& p, int threads) {
   const dnnl::matmul::primitive_desc how(dnnl::matmul::desc(xd, any, yd), cpu());
 #endif
   const memory packed = in_layout(memory(wd, cpu(), w.data()), how.weights_desc());
-  const std::unordered_map<int, memory> args{
-      {DNNL_ARG_SRC, memory(xd, cpu(), x.data())}, {DNNL_ARG_WEIGHTS, packed}, {DNNL_ARG_DST, memory(yd, cpu(), y.data())}};
+  const std::unordered_map<int, memory> args{{DNNL_ARG_SRC, memory(xd, cpu(), x.data())},
+                                             {DNNL_ARG_WEIGHTS, packed},
+                                             {DNNL_ARG_DST, memory(yd, cpu(), y.data())}};
   const dnnl::matmul multiply(how);
   dnnl::stream stream(cpu());
   const auto once = [&] {
@@ -72,7 +75,8 @@ struct Window {
 template <class T>
 bool is_convolution(const Window& c, const Buffer<T>& x, const Buffer<T>& w, const float* y) {
   for (int64_t s = 0; s < 16; ++s) {
-    const int64_t o = s * 7919 % c.out, t = s % c.frames, i = s * (c.rows - 1) / 15, j = (s * 5) % 16 * (c.columns - 1) / 15;
+    const int64_t o = s * 7919 % c.out, t = s % c.frames, i = s * (c.rows - 1) / 15,
+                  j = (s * 5) % 16 * (c.columns - 1) / 15;
     double want = 0, magnitude = 0;
     for (int64_t q = 0; q < c.in; ++q)
       for (int64_t tap = 0; tap < 27; ++tap) {
@@ -91,18 +95,20 @@ bool is_convolution(const Window& c, const Buffer<T>& x, const Buffer<T>& w, con
 template <class T>
 void convolution(benchmark::State& state, const Window& c, int threads) {
   omp_set_num_threads(threads);
-  const memory::dims xs{1, c.in, c.frames + 2, c.rows, c.columns}, ws{c.out, c.in, 3, 3, 3}, ys{1, c.out, c.frames, c.rows, c.columns};
+  const memory::dims xs{1, c.in, c.frames + 2, c.rows, c.columns}, ws{c.out, c.in, 3, 3, 3},
+      ys{1, c.out, c.frames, c.rows, c.columns};
   const memory::dims step{1, 1, 1}, pad{0, 1, 1};
   const memory::desc xa(xs, type_of<T>, Tag::any), wa(ws, type_of<T>, Tag::any), ya(ys, type_of<float>, Tag::any);
   Buffer<T> x(c.in * (c.frames + 2) * c.rows * c.columns), w(c.out * c.in * 27);
   peers::fill(x, 1);
   peers::fill(w, 2);
 #if DNNL_VERSION_MAJOR >= 3
-  const dnnl::convolution_forward::primitive_desc how(cpu(), dnnl::prop_kind::forward_inference, dnnl::algorithm::convolution_direct, xa,
-                                                      wa, ya, step, pad, pad);
+  const dnnl::convolution_forward::primitive_desc how(cpu(), dnnl::prop_kind::forward_inference,
+                                                      dnnl::algorithm::convolution_direct, xa, wa, ya, step, pad, pad);
 #else
   const dnnl::convolution_forward::primitive_desc how(
-      dnnl::convolution_forward::desc(dnnl::prop_kind::forward_inference, dnnl::algorithm::convolution_direct, xa, wa, ya, step, pad, pad),
+      dnnl::convolution_forward::desc(dnnl::prop_kind::forward_inference, dnnl::algorithm::convolution_direct, xa, wa,
+                                      ya, step, pad, pad),
       cpu());
 #endif
   const memory result(how.dst_desc(), cpu());
@@ -117,10 +123,12 @@ void convolution(benchmark::State& state, const Window& c, int threads) {
     stream.wait();
   };
   once();
-  if (!is_convolution(c, x, w, static_cast<const float*>(in_layout(result, {ys, type_of<float>, Tag::ncdhw}).get_data_handle())))
+  if (!is_convolution(c, x, w,
+                      static_cast<const float*>(in_layout(result, {ys, type_of<float>, Tag::ncdhw}).get_data_handle())))
     return state.SkipWithError("the convolution is wrong");
   for (auto _ : state) once();
-  peers::set_rate(state, 2.0 * 27 * static_cast<double>(c.in * c.out) * static_cast<double>(c.frames * c.rows * c.columns));
+  peers::set_rate(state,
+                  2.0 * 27 * static_cast<double>(c.in * c.out) * static_cast<double>(c.frames * c.rows * c.columns));
   state.SetLabel(how.impl_info_str());
 }
 
@@ -136,11 +144,13 @@ void add_all(const std::string& profile) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const auto isa = static_cast<unsigned>(dnnl::get_effective_cpu_isa()), amx = static_cast<unsigned>(dnnl::cpu_isa::avx512_core_amx);
+  const auto isa = static_cast<unsigned>(dnnl::get_effective_cpu_isa()),
+             amx = static_cast<unsigned>(dnnl::cpu_isa::avx512_core_amx);
   const auto bf16 = static_cast<unsigned>(dnnl::cpu_isa::avx512_core_bf16);
   add_all<float>("f32");
   if ((isa & bf16) == bf16) add_all<peers::Bf16>((isa & amx) == amx ? "bf16_amx" : "bf16");
   const dnnl_version_t* v = dnnl_version();
-  return peers::run(argc, argv,
-                    "oneDNN " + std::to_string(v->major) + "." + std::to_string(v->minor) + "." + std::to_string(v->patch));
+  return peers::run(
+      argc, argv,
+      "oneDNN " + std::to_string(v->major) + "." + std::to_string(v->minor) + "." + std::to_string(v->patch));
 }

@@ -6,7 +6,8 @@
 //   attention/PROFILE/HEADSxQUERIESxKEYS/threads:T    heads 128 wide
 //   conv3d/PROFILE/INxOUTxFRAMESxROWSxCOLUMNS/threads:T    3x3x3, causal: FRAMES + 2 frames are read
 //   wan_1.3b_step/PROFILE/TOKENS/threads:T       one forward of the transformer
-// PROFILE says what is multiplied, and by what: f32, bf16 (no AMX), bf16_amx. Sums and results of ours are f32 in all three.
+// PROFILE says what is multiplied, and by what: f32, bf16 (no AMX), bf16_amx. Sums and results of ours are f32 in all
+// three.
 #include <benchmark/benchmark.h>
 #include <sys/mman.h>
 
@@ -30,7 +31,8 @@ using Bf16 = std::uint16_t;
 struct Product {
   int64_t m, k, n;
 };
-/// Linear layers of the 1.3B (inner width 1536) and the 14B (5120) for one latent frame of 60 x 104, 21 of 30 x 52, 21 of 60 x 104.
+/// Linear layers of the 1.3B (inner width 1536) and the 14B (5120) for one latent frame of 60 x 104, 21 of 30 x 52, 21
+/// of 60 x 104.
 inline constexpr int64_t tokens[] = {1560, 8190, 32760};
 inline constexpr int64_t layers[][2] = {{1536, 1536}, {1536, 8960}, {8960, 1536}, {5120, 5120}, {5120, 13824}};  // K, N
 
@@ -138,7 +140,8 @@ void add_products(const std::string& profile, Body body) {
           [body, p = Product{m, k, n}](benchmark::State& state, int threads) { body(state, p, threads); });
 }
 
-/// A product of a BLAS: multiply(product, x, w, y). Packing of W is inside the timed call, because BLAS has no other way.
+/// A product of a BLAS: multiply(product, x, w, y). Packing of W is inside the timed call, because BLAS has no other
+/// way.
 template <class T, class Multiply>
 void run_product(benchmark::State& state, const Product& p, Multiply multiply) {
   Buffer<T> x(p.m * p.k), w(p.n * p.k);

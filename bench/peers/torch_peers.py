@@ -6,7 +6,8 @@ names as in peer.hpp, per benchmark the thread count, dtype and median seconds.
 
 Needs torch (the CPU wheel is enough); installs nothing. Where PyTorch has several ways to the same result, the fastest one is
 measured and named in the label: fused attention in bf16, for one, is slower than f32 on some CPUs. Results have the dtype of
-the operands (bf16: rounded once more than ours). ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 forbids AMX.
+the operands (bf16: rounded once more than ours). ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 and MKL_ENABLE_INSTRUCTIONS=AVX512
+together forbid AMX; PyTorch asks both libraries.
 """
 import argparse
 import importlib.util
@@ -26,7 +27,8 @@ CHOICE_ROWS = 256  # on which ways are compared
 
 def half_profile():
     """What bf16 benchmarks are called here: with AMX or without."""
-    capped = "ONEDNN_MAX_CPU_ISA" in os.environ and "AMX" not in os.environ["ONEDNN_MAX_CPU_ISA"].upper()
+    caps = os.environ.get("ONEDNN_MAX_CPU_ISA", "AMX"), os.environ.get("MKL_ENABLE_INSTRUCTIONS", "AVX512_E4")
+    capped = "AMX" not in caps[0].upper() and caps[1].upper() != "AVX512_E4"
     with open("/proc/cpuinfo", encoding="ascii", errors="replace") as cpu:
         amx = re.search(r"^flags\s*:.*\bamx_bf16\b", cpu.read(), re.MULTILINE)
     return "bf16_amx" if amx and not capped else "bf16"
