@@ -7,6 +7,7 @@
 #   private_cluster.sh kill-node nK               the node is lost at once, with all that runs on it
 #   private_cluster.sh start-node nK              and comes back
 #   private_cluster.sh stop                       ends all processes, jobs too, and removes all files
+#   private_cluster.sh able                       only says whether it can be started here (exit code 0 or 77)
 #
 #   eval "$(slurm/private_cluster.sh start)"; sinfo; sbatch ...; slurm/private_cluster.sh stop
 #
@@ -221,6 +222,7 @@ stop() {
 }
 
 case ${1:-} in
+  able) expect_able ;;
   start) start "${2:-2}" "${3:-4}" ;;
   env)
     expect_cluster
@@ -241,7 +243,7 @@ case ${1:-} in
     [ ! -e "$dir" ] || { expect_cluster && stop; }
     ;;
   *)
-    sed -n '5,9s/^# *//p' "$0" >&2
+    sed -n '5,10s/^# *//p' "$0" >&2
     exit 2
     ;;
 esac

@@ -215,7 +215,9 @@ def _axes(svg, top, x_of, x_ticks, y_of, y_ticks, left, right, x_label, bottom):
         svg.text((left + right) / 2, bottom + 32, x_label, "q c")
 
 
-def xy_chart(title, subtitle, series, x_label, *, width=330, legend=(), numeric=True, refs=(), band=None, zero=False, log=False, ideal=(), slope=-1, x_names=()):
+def xy_chart(
+    title, subtitle, series, x_label, *, width=330, legend=(), numeric=True, refs=(), band=None, zero=False, log=False, ideal=(), slope=-1, x_names=()
+):
     """Means against x. `series`: [[(x, mean, (low, high) or None, [single values], tip)]]; categories are x = 0, 1, ... named by
     `x_names`. `refs`: (value, name) as dashed lines; `band`: (low, high) of what cannot be told apart from good. `log`: both axes; `ideal`:
     points (x, y) from which y goes as x to the power of `slope`."""

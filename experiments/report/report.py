@@ -113,7 +113,7 @@ def body_html(data, groups):
     out = [
         f"<h1>{page.escape(groups[0].title) if len(groups) == 1 else 'Reel report'}</h1>",
         f'<p class="soft">{plural(len(runs), "run")} of {plural(num_tasks, "task")} in {plural(len(groups), "experiment")}{", " + span if span else ""}; {page.escape(", ".join(programs[:3]))}'
-        f'{" and others" if len(programs) > 3 else ""}. One file: tables, pictures and films are in it.</p>',
+        f"{' and others' if len(programs) > 3 else ''}. One file: tables, pictures and films are in it.</p>",
         '<nav><a href="#cost">Cost</a><a href="#films">Films</a><a href="#physics">Physics and wobble</a><a href="#time">Over time</a>'
         + ('<a href="#benchmark">Benchmark</a>' if data.benchmarks else "")
         + '<a href="#bits">Same bits</a><a href="#speed">Speed</a><a href="#energy">Energy</a><a href="#runs">Runs</a></nav>',

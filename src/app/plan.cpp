@@ -9,6 +9,7 @@
 #include "model/peak.hpp"
 #include "study/forecast.hpp"
 #include "study/run.hpp"
+#include "study/scaling.hpp"
 #include "study/sweep.hpp"
 
 namespace reel::app {
@@ -17,6 +18,7 @@ namespace {
 using std::int64_t;
 
 struct Layout {
+  std::vector<study::PartitionChoice> choices;  // of the first experiment
   int64_t ranks = 1, threads = 1, runs = 0;
   study::Forecast largest;  // of any run: memory, time; disk of all
   double disk_bytes = 0, seconds = 0;
@@ -49,6 +51,7 @@ void plan(const std::string& file, const std::vector<std::string>& set, double p
     const int64_t ranks = std::max<int64_t>(1, e.run.num_ranks), threads = e.run.num_threads > 0 ? e.run.num_threads : std::max<int64_t>(1, num_cores() / ranks);
     const study::Forecast f = study::forecast(e, *pipeline, ranks, ranks, peak * static_cast<double>(ranks * threads));
     Layout& l = layouts[{ranks, threads}];
+    if (l.choices.empty() && ranks > 1) l.choices = study::partition_choices(e, *pipeline, ranks);
     l.ranks = ranks;
     l.threads = threads;
     ++l.runs;
@@ -65,8 +68,11 @@ void plan(const std::string& file, const std::vector<std::string>& set, double p
     const double hours = l.seconds * static_cast<double>(l.ranks * l.threads) / 3600;
     core_hours += hours;
     disk += l.disk_bytes;
+    nlohmann::ordered_json choices = nlohmann::ordered_json::array();
+    for (const study::PartitionChoice& c : l.choices)
+      choices.push_back({{"partition", c.partition}, {"guidance_groups", c.guidance_groups}, {"step_bytes", c.step_bytes}});
     list.push_back({{"ranks", l.ranks}, {"threads", l.threads}, {"runs", l.runs}, {"memory_bytes", l.largest.memory_bytes}, {"disk_bytes", l.disk_bytes},
-                    {"checkpoint_bytes", l.largest.checkpoint_bytes}, {"longest_s", l.largest.seconds}, {"seconds", l.seconds}, {"core_hours", hours}});
+                    {"checkpoint_bytes", l.largest.checkpoint_bytes}, {"longest_s", l.largest.seconds}, {"seconds", l.seconds}, {"core_hours", hours}, {"partitions", choices}});
     if (!global().json)
       std::printf("%6lld %8lld %6lld %14s %14s %12s %12s\n", static_cast<long long>(l.ranks), static_cast<long long>(l.threads), static_cast<long long>(l.runs),
                   size_text(l.largest.memory_bytes).c_str(), size_text(l.disk_bytes).c_str(), time_text(l.largest.seconds).c_str(), time_text(l.seconds).c_str());
@@ -81,6 +87,10 @@ void plan(const std::string& file, const std::vector<std::string>& set, double p
   std::printf("\n%zu run(s)%s: %.3g core-hours, %.3g hours of nodes like this one (%d cores), %s on disk%s\n", all.size(),
               excluded > 0 ? fmt::format(", {} left out", excluded).c_str() : "", core_hours, node_hours, num_cores(), size_text(disk).c_str(),
               price > 0 ? fmt::format(", {:.2f} at {:.2f} a node-hour", node_hours * price, price).c_str() : "");
+  for (const auto& [key, l] : layouts)
+    for (const study::PartitionChoice& c : l.choices)
+      std::printf("%s %lld ranks, %-6s %lld guidance group(s): the busiest rank sends %s in a step\n", &c == &l.choices.front() ? "auto:" : "     ",
+                  static_cast<long long>(l.ranks), c.partition.c_str(), static_cast<long long>(c.guidance_groups), size_text(static_cast<double>(c.step_bytes)).c_str());
   for (const auto& [profile, peak] : peaks)
     std::printf("times: operations / (%.1f GFLOP/s per thread in %s, measured here, x %.2f denoising, x %.2f decoding); small models reach less\n", peak * 1e-9,
                 profile.c_str(), study::denoise_share, study::decode_share);

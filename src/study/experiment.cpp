@@ -158,8 +158,10 @@ Run read_run(TableReader table) {
   Run run;
   run.num_ranks = table.integer("ranks", 0, 0, 1'000'000);
   run.num_threads = table.integer("threads", 0, 0, 4096);
-  run.partition = table.choice("partition", "heads", {"heads", "stream"});
+  run.partition = table.choice("partition", "heads", {"heads", "stream", "auto"});
   run.guidance_groups = table.integer("guidance_groups", 1, 1, 2);
+  if (run.partition == "auto" && table.has("guidance_groups"))
+    table.error("guidance_groups", "run.partition = \"auto\" chooses the guidance groups too", "leave one of the two out");
   if (run.guidance_groups == 2 && run.num_ranks % 2 == 1) {
     table.error("guidance_groups", fmt::format("two guidance groups cannot share {} ranks", run.num_ranks),
                 "use an even number of ranks");

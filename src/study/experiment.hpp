@@ -31,7 +31,8 @@
 // | sampler.segment_overlap   | 1 ... 1000              | 2                | latent frames that segments share        |
 // | run.ranks                 | 0 ... 1000000           | 0 (any)          | MPI ranks expected                       |
 // | run.threads               | 0 ... 4096              | 0 (all)          | threads per rank                         |
-// | run.partition             | heads, stream           | heads            | how attention is split                   |
+// | run.partition             | heads, stream, auto     | heads            | how attention is split; auto: the fewest |
+// |                           |                         |                  | bytes, of partitions and guidance groups |
 // | run.guidance_groups       | 1, 2                    | 1                | rank groups for the guidance branches    |
 // | output.dir                | path                    | results          | folder for results                       |
 // | output.latents            | true, false             | true             | keep the last latents in the result      |

@@ -17,6 +17,7 @@
 #include "study/measure_films.hpp"
 #include "study/pricing.hpp"
 #include "study/provenance.hpp"
+#include "study/scaling.hpp"
 #include "study/tables.hpp"
 #include "worlds/world.hpp"
 
@@ -254,8 +255,12 @@ RunSummary run_experiment(const Experiment& e, const Comm& world, const std::str
     if (world.rank() == 0) expect_writable(e);
     pipeline = open_pipeline(e.model);
   });
+  Run layout;  // as it really runs
+  world.together([&] { layout = choose_partition(e, *pipeline, world.size()); });
+  layout.num_ranks = world.size();
+  layout.num_threads = num_threads();
   const model::Team team = model::Team::make(
-      world, e.run.partition == "stream" ? model::Partition::stream : model::Partition::heads, static_cast<int>(e.run.guidance_groups));
+      world, layout.partition == "stream" ? model::Partition::stream : model::Partition::heads, static_cast<int>(layout.guidance_groups));
   model::Shot shot = model_shot(e);
   const model::Sampling sampling = model_sampling(e.sampler);
   Tensor first_frames;
@@ -289,9 +294,6 @@ RunSummary run_experiment(const Experiment& e, const Comm& world, const std::str
   RunSummary s;
   s.task_id = task_id(e, digests);
   s.weights = pipeline->is_synthetic() ? "synthetic" : e.model.path.string();
-  Run layout = e.run;  // as it really runs
-  layout.num_ranks = world.size();
-  layout.num_threads = num_threads();
   s.run_id = sittings.run_id.empty() ? run_id(s.task_id, layout, sittings.repeat) : sittings.run_id;
   s.result = e.output.dir / (s.run_id + ".h5");
   if (e.output.video != "none") s.film = e.output.dir / (s.run_id + (e.output.video == "ffv1" ? ".mkv" : ".mp4"));

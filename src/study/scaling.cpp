@@ -7,6 +7,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <tuple>
 
 #include "core/partition.hpp"
 #include "model/generate.hpp"
@@ -106,8 +107,9 @@ uint64_t attention_bytes(model::Partition partition, int64_t num_tokens, int64_t
 std::vector<uint64_t> denoise_bytes(const Experiment& e, const model::Pipeline& pipeline, int64_t ranks, int64_t num_steps) {
   const model::TransformerConfig& c = pipeline.transformer();
   const model::VaeConfig& v = pipeline.vae();
-  const model::Partition partition = e.run.partition == "stream" ? model::Partition::stream : model::Partition::heads;
-  const bool guided = e.sampler.guidance_scale > 1, groups = e.run.guidance_groups == 2;
+  const Run run = choose_partition(e, pipeline, ranks);
+  const model::Partition partition = run.partition == "stream" ? model::Partition::stream : model::Partition::heads;
+  const bool guided = e.sampler.guidance_scale > 1, groups = run.guidance_groups == 2;
   const int64_t area = e.shot.height_px / v.scale_factor_spatial * (e.shot.width_px / v.scale_factor_spatial);
   const std::vector<model::Segment> segments =
       model::plan_segments(1 + (e.shot.num_frames - 1) / v.scale_factor_temporal, pipeline.trained_latent_frames(), e.sampler.segment_overlap);
@@ -131,6 +133,31 @@ std::vector<uint64_t> denoise_bytes(const Experiment& e, const model::Pipeline& 
   return sent;
 }
 
+std::vector<PartitionChoice> partition_choices(const Experiment& e, const model::Pipeline& pipeline, int64_t ranks) {
+  std::vector<PartitionChoice> choices;
+  const bool can_group = ranks % 2 == 0 && e.sampler.guidance_scale > 1;
+  for (const int64_t groups : {1, 2})
+    for (const char* partition : {"heads", "stream"}) {
+      if (groups == 2 && !can_group) continue;
+      Experiment tried = e;
+      tried.run.partition = partition;
+      tried.run.guidance_groups = groups;
+      const std::vector<uint64_t> sent = denoise_bytes(tried, pipeline, ranks, 1);
+      choices.push_back({partition, groups, *std::max_element(sent.begin(), sent.end())});
+    }
+  std::stable_sort(choices.begin(), choices.end(), [](const auto& a, const auto& b) { return a.step_bytes < b.step_bytes; });
+  return choices;
+}
+
+Run choose_partition(const Experiment& e, const model::Pipeline& pipeline, int64_t ranks) {
+  Run run = e.run;
+  if (run.partition != "auto") return run;
+  const PartitionChoice best = partition_choices(e, pipeline, ranks).front();
+  run.partition = best.partition;
+  run.guidance_groups = best.guidance_groups;
+  return run;
+}
+
 LayoutRun layout_run(const io::Record& record, const std::string& task, const Experiment& e, const model::Pipeline* pipeline) {
   const auto& names = record.values<std::string>("/measured/phase");
   const auto& walls = record.values<double>("/measured/phase_wall");
@@ -145,7 +172,7 @@ LayoutRun layout_run(const io::Record& record, const std::string& task, const Ex
   run.task = task;
   run.what = what_of(e.overrides);
   run.model = fmt::format("{} {} {}", e.model.path.string(), e.model.config, e.model.profile);
-  run.layout = layout_name(threads, e.run);
+  run.layout = layout_name(threads, pipeline != nullptr ? choose_partition(e, *pipeline, static_cast<int64_t>(threads.size())) : e.run);
   run.ranks = static_cast<int64_t>(ranks);
   const Cores cores = cores_of(record.values<std::string>("/provenance/ranks"));
   run.cores = cores.used;
@@ -166,7 +193,8 @@ LayoutRun layout_run(const io::Record& record, const std::string& task, const Ex
     busy += (wall - comm) / static_cast<double>(ranks);
     run.comm_share += wall > 0 ? comm / wall / static_cast<double>(ranks) : 0;
     run.step_bytes += sent / static_cast<double>(steps.size());
-    sitting = std::max(sitting, std::accumulate(walls.begin() + static_cast<std::ptrdiff_t>(r * phases), walls.begin() + static_cast<std::ptrdiff_t>((r + 1) * phases), 0.0));
+    const auto begin = walls.begin() + static_cast<std::ptrdiff_t>(r * phases);
+    sitting = std::max(sitting, std::accumulate(begin, begin + static_cast<std::ptrdiff_t>(phases), 0.0));
     if (pipeline == nullptr) continue;
     run.formula_bytes += static_cast<double>(formula[r]) / static_cast<double>(steps.size());
     run.off_bytes = std::max(run.off_bytes, std::abs(sent - static_cast<double>(formula[r])));
@@ -183,7 +211,8 @@ std::vector<ScalingRow> scaling_rows(const std::vector<LayoutRun>& runs) {
   for (const LayoutRun& run : runs) {
     if (run.num_steps == 0) continue;
     order.emplace(run.task, order.size());
-    const auto same = std::find_if(cells.begin(), cells.end(), [&](const auto& c) { return c[0].task == run.task && c[0].layout == run.layout && c[0].cores == run.cores; });
+    const auto key = [](const LayoutRun& r) { return std::tie(r.task, r.layout, r.cores); };
+    const auto same = std::find_if(cells.begin(), cells.end(), [&](const auto& cell) { return key(cell[0]) == key(run); });
     if (same != cells.end())
       same->push_back(run);
     else
@@ -207,17 +236,17 @@ std::vector<ScalingRow> scaling_rows(const std::vector<LayoutRun>& runs) {
   const auto rate = [](const LayoutRun& r) { return r.step_flops / r.step_s / static_cast<double>(r.cores); };
   const auto work = [](const LayoutRun& r) { return r.step_flops / static_cast<double>(r.cores); };
   for (ScalingRow& row : rows) {
-    const LayoutRun* few = nullptr;   // fewest cores of the task, fastest
-    const LayoutRun* least = nullptr; // fewest cores of all with as much work each, nearest
+    const LayoutRun* few = nullptr;    // fewest cores of the task, fastest
+    const LayoutRun* least = nullptr;  // fewest cores of all, as much work for each, nearest
     int64_t fewest = row.run.cores;
     for (const ScalingRow& other : rows)
       if (other.run.model == row.run.model) fewest = std::min(fewest, other.run.cores);
+    const auto far = [&](const LayoutRun& r) { return std::abs(work(row.run) / work(r) - 1); };
     for (const ScalingRow& other : rows) {
       const LayoutRun& r = other.run;
       if (r.task == row.run.task && (few == nullptr || std::pair(r.cores, r.step_s) < std::pair(few->cores, few->step_s))) few = &r;
-      const auto far = [&](const LayoutRun& x) { return std::abs(work(row.run) / work(x) - 1); };
-      if (r.model == row.run.model && r.cores == fewest && far(r) <= 0.25 && (least == nullptr || std::pair(far(r), r.step_s) < std::pair(far(*least), least->step_s)))
-        least = &r;
+      if (r.model != row.run.model || r.cores != fewest || far(r) > 0.25) continue;
+      if (least == nullptr || std::pair(far(r), r.step_s) < std::pair(far(*least), least->step_s)) least = &r;
     }
     row.speed_up = few->step_s / row.run.step_s;
     row.efficiency = row.speed_up * static_cast<double>(few->cores) / static_cast<double>(row.run.cores);
@@ -230,8 +259,9 @@ std::string scaling_text(const std::vector<ScalingRow>& rows) {
   std::map<std::string, int> layouts;
   for (const ScalingRow& row : rows) ++layouts[row.run.task];
   if (std::none_of(layouts.begin(), layouts.end(), [](const auto& task) { return task.second > 1; })) return "";
-  std::string out = fmt::format("\n{:<18} {:>5} {:>4} {:>9} {:>21} {:>8} {:>10} {:>5} {:>6} {:>9} {:>10} {:>9} {:>6}\n", "ranks x threads", "cores", "runs", "s/step",
-                                "[fastest, slowest]", "speed-up", "efficiency", "weak", "comm", "imbalance", "MB/step", "formula", "saves");
+  std::string out = fmt::format("\n{:<18} {:>5} {:>4} {:>9} {:>21} {:>8} {:>10} {:>5} {:>6} {:>9} {:>10} {:>9} {:>6}\n", "ranks x threads",
+                                "cores", "runs", "s/step", "[fastest, slowest]", "speed-up", "efficiency", "weak", "comm", "imbalance", "MB/step",
+                                "formula", "saves");
   std::string task;
   bool over = false;
   for (const ScalingRow& row : rows) {
@@ -239,13 +269,14 @@ std::string scaling_text(const std::vector<ScalingRow>& rows) {
     if (r.task != task) out += fmt::format("task {}{}{}\n", r.task, r.what.empty() ? "" : "  ", r.what);
     task = r.task;
     over = over || r.oversubscribed;
+    const std::string weak = std::isnan(row.weak_efficiency) ? "-" : fmt::format("{:.2f}", row.weak_efficiency);
     const std::string formula = std::isnan(r.off_bytes) ? "unknown" : r.off_bytes == 0 ? "equal" : fmt::format("off {:.0f} B", r.off_bytes);
-    out += fmt::format("  {:<16} {:>5} {:>4} {:>9.4g} {:>21} {:>8.2f} {:>10.3f} {:>5} {:>5.1f}% {:>9.3f} {:>10.4g} {:>9} {:>5.1f}%\n", r.layout + (r.oversubscribed ? " *" : ""),
-                       r.cores, row.num_runs, r.step_s, fmt::format("[{:.4g}, {:.4g}]", row.low_s, row.high_s), row.speed_up, row.efficiency,
-                       std::isnan(row.weak_efficiency) ? "-" : fmt::format("{:.2f}", row.weak_efficiency), 100 * r.comm_share, r.imbalance, r.step_bytes * 1e-6, formula, 100 * r.save_share);
+    out += fmt::format("  {:<16} {:>5} {:>4} {:>9.4g} {:>21} {:>8.2f} {:>10.3f} {:>5} {:>5.1f}% {:>9.3f} {:>10.4g} {:>9} {:>5.1f}%\n",
+                       r.layout + (r.oversubscribed ? " *" : ""), r.cores, row.num_runs, r.step_s, fmt::format("[{:.4g}, {:.4g}]", row.low_s, row.high_s),
+                       row.speed_up, row.efficiency, weak, 100 * r.comm_share, r.imbalance, r.step_bytes * 1e-6, formula, 100 * r.save_share);
   }
-  out += "Denoising, medians of runs. comm: share of time, waiting included. imbalance: busiest rank over the mean. MB/step: sent by all ranks,\n"
-         "formula: of every rank. weak: rate per core over that on the fewest cores, where a core has as much work. saves: checkpoints.\n";
+  out += "Denoising, medians of runs. comm: share of time, waiting included. imbalance: busiest rank over the mean. MB/step: sent by all\n"
+         "ranks, formula: of every rank. weak: rate per core over that on the fewest cores, where a core has as much work. saves: checkpoints.\n";
   if (over) out += "* more threads than cores\n";
   return out;
 }
@@ -254,10 +285,11 @@ std::string scaling_json(const std::vector<ScalingRow>& rows) {
   ordered_json all = ordered_json::array();
   for (const ScalingRow& row : rows) {
     const LayoutRun& r = row.run;
-    all.push_back({{"task", r.task}, {"what", r.what}, {"layout", r.layout}, {"ranks", r.ranks}, {"cores", r.cores}, {"oversubscribed", r.oversubscribed},
-                   {"runs", row.num_runs}, {"step_s", number(r.step_s)}, {"low_s", number(row.low_s)}, {"high_s", number(row.high_s)},
-                   {"speed_up", number(row.speed_up)}, {"efficiency", number(row.efficiency)}, {"weak_efficiency", number(row.weak_efficiency)},
-                   {"comm_share", number(r.comm_share)}, {"imbalance", number(r.imbalance)}, {"save_share", number(r.save_share)},
+    all.push_back({{"task", r.task}, {"what", r.what}, {"layout", r.layout}, {"ranks", r.ranks}, {"cores", r.cores},
+                   {"oversubscribed", r.oversubscribed}, {"runs", row.num_runs}, {"step_s", number(r.step_s)}, {"low_s", number(row.low_s)},
+                   {"high_s", number(row.high_s)}, {"speed_up", number(row.speed_up)}, {"efficiency", number(row.efficiency)},
+                   {"weak_efficiency", number(row.weak_efficiency)}, {"comm_share", number(r.comm_share)}, {"imbalance", number(r.imbalance)},
+                   {"save_share", number(r.save_share)},
                    {"step_bytes", number(r.step_bytes)}, {"formula_bytes", number(r.formula_bytes)}, {"off_bytes", number(r.off_bytes)}});
   }
   return all.dump(2, ' ', false, ordered_json::error_handler_t::replace);

@@ -26,6 +26,17 @@ std::uint64_t attention_bytes(model::Partition partition, std::int64_t num_token
 /// velocity that each group's first rank sends to all others.
 std::vector<std::uint64_t> denoise_bytes(const Experiment& e, const model::Pipeline& pipeline, std::int64_t ranks, std::int64_t num_steps);
 
+/// A way to split denoising over ranks, and what the rank that sends most sends in a step.
+struct PartitionChoice {
+  std::string partition;
+  std::int64_t guidance_groups;
+  std::uint64_t step_bytes;
+};
+/// All that `ranks` ranks can do, fewest bytes first; of equals one group and whole heads.
+std::vector<PartitionChoice> partition_choices(const Experiment& e, const model::Pipeline& pipeline, std::int64_t ranks);
+/// e.run, with the first of these choices when its partition is "auto".
+Run choose_partition(const Experiment& e, const model::Pipeline& pipeline, std::int64_t ranks);
+
 /// What one run tells of its layout: of denoising, in its last sitting.
 struct LayoutRun {
   std::string task, what;    ///< what: the overrides that are no layout

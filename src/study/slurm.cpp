@@ -66,6 +66,14 @@ std::string filled(const std::string& text, const std::map<std::string, std::str
   return out;
 }
 
+// The log of an element in an #SBATCH line, which sbatch takes apart by rules of its own: %% is a percent sign.
+std::string log_word(const fs::path& folder) {
+  std::string out;
+  for (const char c : folder.string()) out += c == '%' ? "%%" : c == '"' || c == '\\' ? std::string{'\\', c} : std::string(1, c);
+  out += "/%A_%a.log";
+  return shell_word(out) == out ? out : '"' + out + '"';
+}
+
 }  // namespace
 
 std::string ranges(const std::vector<int64_t>& numbers) {
@@ -158,7 +166,8 @@ std::vector<ArrayJob> array_jobs(const Manifest& manifest, const std::vector<int
   for (auto& [layout, runs] : layouts) {
     const auto [ranks, threads] = layout;
     if (threads > machine.cores)
-      throw Error(Exit::usage, fmt::format("{} threads do not fit on a node of {} cores", threads, machine.cores), "run.threads", "use fewer threads and more ranks");
+      throw Error(Exit::usage, fmt::format("{} threads do not fit on a node of {} cores", threads, machine.cores), "run.threads",
+                  fmt::format("use fewer threads and more ranks, or name another machine than '{}': --machine, a file as slurm/machines/example_epyc.toml", machine.name));
     const int64_t per_node = machine.cores / threads;
     std::sort(runs.begin(), runs.end());
     for (std::size_t begin = 0; begin < runs.size();) {
@@ -185,7 +194,7 @@ std::vector<ArrayJob> array_jobs(const Manifest& manifest, const std::vector<int
                                  {"ranks", fmt::format("{}", ranks)},
                                  {"threads", fmt::format("{}", threads)},
                                  {"minutes", fmt::format("{}", minutes)},
-                                 {"log", (manifest.dir() / "slurm" / "%A_%a.log").string()},
+                                 {"log", log_word(manifest.dir() / "slurm")},
                                  {"notice_s", fmt::format("{}", std::min<int64_t>(180, minutes * 60 / 4))},
                                  {"options", options},
                                  {"modules", modules},

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
@@ -132,15 +133,14 @@ class Pipelines {
   const model::Pipeline* of(const Model& m) {
     const auto [at, is_new] = known_.try_emplace(m.path.string() + "|" + m.config);
     if (is_new) try {
-        at->second = m.synthetic() ? model::Pipeline::synthetic(m.config, m.seed) : model::Pipeline::open(m.path);
+        at->second = open_pipeline(m);
       } catch (const Error&) {
-        at->second.reset();
       }
-    return at->second ? &*at->second : nullptr;
+    return at->second.get();
   }
 
  private:
-  std::map<std::string, std::optional<model::Pipeline>> known_;
+  std::map<std::string, std::unique_ptr<model::Pipeline>> known_;
 };
 
 }  // namespace

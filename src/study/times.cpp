@@ -25,7 +25,8 @@ std::optional<Spent> spent(const io::Record& record) {
   }
   const auto& wall = record.values<double>("/measured/phase_wall");
   const auto& threads = record.values<double>("/measured/threads");
-  if (threads.empty() || wall.size() % threads.size() != 0 || std::any_of(wall.begin(), wall.end(), odd) || std::any_of(threads.begin(), threads.end(), odd)) return {};
+  const auto any_odd = [](const std::vector<double>& v) { return std::any_of(v.begin(), v.end(), odd); };
+  if (threads.empty() || wall.size() % threads.size() != 0 || any_odd(wall) || any_odd(threads)) return {};
   Spent s;
   const std::size_t phases = wall.size() / threads.size();
   for (std::size_t r = 0; r < threads.size(); ++r) {
