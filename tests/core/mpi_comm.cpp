@@ -228,20 +228,22 @@ std::string test_attention(const Comm& comm) {
     test::Draws draws(static_cast<std::uint64_t>(c.tokens * 1'000 + width));
     const test::Floats q = draws.uniforms(c.tokens * width, 2), k = draws.uniforms(c.tokens * width, 2),
                        v = draws.uniforms(c.tokens * width);
-    test::Floats solo(q.size());
-    model::self_attention(Comm::solo(), model::Partition::heads, c.tokens, c.heads, c.head_dim, q.data(), k.data(),
-                          v.data(), solo.data());
-    digest.update(solo.data(), solo.size() * sizeof(float));
     const Interval mine = slice(c.tokens, comm.size(), comm.rank());
     const int64_t at = mine.begin * width;
-    for (const auto partition : {model::Partition::heads, model::Partition::stream}) {
-      // One row more on each side: nothing may be written there.
-      test::Floats out(index((mine.size() + 2) * width), 12345.0f);
-      model::self_attention(comm, partition, c.tokens, c.heads, c.head_dim, q.data() + at, k.data() + at, v.data() + at,
-                            out.data() + width);
-      CHECK(test::same_bits(out.data() + width, solo.data() + at, mine.size() * width));
-      for (int64_t i = 0; i < width; ++i)
-        CHECK(out[index(i)] == 12345.0f && out[out.size() - 1 - index(i)] == 12345.0f);
+    for (const auto numerics : {model::Numerics::f32, model::Numerics::bf16, model::Numerics::bf16_amx}) {
+      test::Floats solo(q.size());
+      model::self_attention(Comm::solo(), model::Partition::heads, numerics, c.tokens, c.heads, c.head_dim, q.data(),
+                            k.data(), v.data(), solo.data());
+      if (numerics == model::Numerics::f32) digest.update(solo.data(), solo.size() * sizeof(float));
+      for (const auto partition : {model::Partition::heads, model::Partition::stream}) {
+        // One row more on each side: nothing may be written there.
+        test::Floats out(index((mine.size() + 2) * width), 12345.0f);
+        model::self_attention(comm, partition, numerics, c.tokens, c.heads, c.head_dim, q.data() + at, k.data() + at,
+                              v.data() + at, out.data() + width);
+        CHECK(test::same_bits(out.data() + width, solo.data() + at, mine.size() * width));
+        for (int64_t i = 0; i < width; ++i)
+          CHECK(out[index(i)] == 12345.0f && out[out.size() - 1 - index(i)] == 12345.0f);
+      }
     }
   }
   return digest.hex();
