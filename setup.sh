@@ -79,6 +79,28 @@ install() {
   exit 4
 }
 
+# What some tests need beside that: a browser for the report, a second opinion on videos, a Slurm of their own.
+optional='
+chromium|command:chromium
+ffmpeg|command:ffprobe
+slurm-wlm|command:slurmctld
+munge|command:munged
+procps|command:pkill
+'
+
+install_optional() { # where that is not possible, those tests are skipped and say so
+  local package probe packages=()
+  while IFS='|' read -r package probe; do
+    [ -z "$package" ] || PATH=$PATH:/usr/sbin present "$probe" || packages+=("$package")
+  done <<<"$optional"
+  [ "${#packages[@]}" = 0 ] && return
+  local root=()
+  [ "$(id -u)" = 0 ] || root=(sudo -n)
+  say "for some of the tests: ${packages[*]}"
+  { "${root[@]}" apt-get update -qq && "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}"; } >/dev/null 2>&1 ||
+    echo "not to be installed from here; tests that need them are skipped"
+}
+
 jobs() { # one compiler per core, and 1.5 GB of memory for each
   local cores memory
   cores=$(nproc)
@@ -120,6 +142,7 @@ case "${1:-}" in
     ;;
   test)
     install
+    install_optional
     build release
     say "tests"
     ctest --preset release -LE long -j "$(nproc)"

@@ -69,7 +69,10 @@ std::string filled(const std::string& text, const std::map<std::string, std::str
 // The log of an element in an #SBATCH line, which sbatch takes apart by rules of its own: %% is a percent sign.
 std::string log_word(const fs::path& folder) {
   std::string out;
-  for (const char c : folder.string()) out += c == '%' ? "%%" : c == '"' || c == '\\' ? std::string{'\\', c} : std::string(1, c);
+  for (const char c : folder.string()) {
+    if (c == '"' || c == '\\') out += '\\';
+    out += c == '%' ? "%%" : std::string(1, c);
+  }
   out += "/%A_%a.log";
   return shell_word(out) == out ? out : '"' + out + '"';
 }
@@ -167,7 +170,7 @@ std::vector<ArrayJob> array_jobs(const Manifest& manifest, const std::vector<int
     const auto [ranks, threads] = layout;
     if (threads > machine.cores)
       throw Error(Exit::usage, fmt::format("{} threads do not fit on a node of {} cores", threads, machine.cores), "run.threads",
-                  fmt::format("use fewer threads and more ranks, or name another machine than '{}': --machine, a file as slurm/machines/example_epyc.toml", machine.name));
+                  fmt::format("use fewer threads and more ranks, or another --machine than '{}': slurm/machines/example_epyc.toml tells how", machine.name));
     const int64_t per_node = machine.cores / threads;
     std::sort(runs.begin(), runs.end());
     for (std::size_t begin = 0; begin < runs.size();) {
