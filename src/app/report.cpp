@@ -1,9 +1,22 @@
 // reel report: results become one page. The page is made by experiments/report (Python); this verb finds and starts it.
 #include <unistd.h>
 
+#include <cstdlib>
+
 #include "app/verbs.hpp"
 
 namespace reel::app {
+namespace {
+
+// The first Python that has what the page needs: people's own, else the system's, for which setup.sh installs it.
+std::string find_python() {
+  for (const std::string python : {"python3", "/usr/bin/python3"})
+    if (std::system((python + " -c 'import h5py, numpy' >/dev/null 2>&1").c_str()) == 0) return python;
+  throw Error(Exit::launch, "no python3 with h5py and numpy, neither in PATH nor as /usr/bin/python3", "reel report",
+              "./setup.sh build installs them for the system's; or pip install h5py numpy");
+}
+
+}  // namespace
 
 void add_report(CLI::App& root) {
   struct Options {
@@ -18,15 +31,15 @@ void add_report(CLI::App& root) {
   verb->add_flag("--static", o->static_figures, "figures as SVG files beside the page as well");
   verb->callback([o] {
     if (launch_rank() != 0) return;
-    std::vector<std::string> words{"python3", REEL_REPORT, "-o", o->out};
+    std::vector<std::string> words{find_python(), REEL_REPORT, "-o", o->out};
     if (o->static_figures) words.emplace_back("--static");
     words.emplace_back("--");
     words.insert(words.end(), o->files.begin(), o->files.end());
     std::vector<char*> pointers;
     for (std::string& word : words) pointers.push_back(word.data());
     pointers.push_back(nullptr);
-    ::execvp("python3", pointers.data());
-    throw Error(Exit::launch, "python3 cannot be started", "PATH", "install python3 with h5py, numpy and pandas");
+    ::execvp(pointers[0], pointers.data());
+    throw Error(Exit::launch, words[0] + " cannot be started", "reel report", "try it by hand");
   });
 }
 

@@ -390,6 +390,18 @@ def check_thousand(report, out, folder):
     return folder / "many.html"
 
 
+def check_verb(reel, out, folder):
+    """`reel report` takes the system's Python where the first one in PATH cannot read results."""
+    poor = folder / "poor"
+    poor.mkdir()
+    (poor / "python3").write_text("#!/bin/sh\nexit 1\n")
+    (poor / "python3").chmod(0o755)
+    path = {**os.environ, "PATH": f"{poor}:{os.environ['PATH']}"}
+    command([reel, "report", out, "-o", folder / "verb.html"], env=path)
+    assert (folder / "verb.html").stat().st_size > 100_000
+    command([reel, "report", folder / "nothing here", "-o", folder / "none.html"], code=3, env=path)
+
+
 def check_three_lines(report, out):
     """The examples in the program's own words."""
     text = report.read_text().split('"""')[1]
@@ -451,6 +463,7 @@ def main():
         check_odd(report, out, folder)
         some = check_damage(report, out, folder)
         many = check_thousand(report, out, folder)
+        check_verb(args.reel, out, folder)
         check_three_lines(report, out)
         check_browser([page_path, some, many, layouts], folder)
     if skipped:
