@@ -89,23 +89,29 @@ int run(int argc, char** argv) {
   const Context context = transformer.encode_context(text);
   const int64_t tokens = transformer.num_tokens(latents.shape());
   const float timestep = 700;
-  std::vector<double> seconds, shares;
+  std::vector<double> seconds, shares, comm_shares;
   std::string digest;
   std::uint64_t sent = 0;
   for (int64_t i = 0; i < o.repeats; ++i) {
     const double peak = measured_peak_flops(numerics) * threads * world.size();  // beside each run: machines change their mind
     world.barrier();
     const std::uint64_t before = Comm::bytes_sent();
+    const double comm_before = Comm::seconds();
     const auto begin = std::chrono::steady_clock::now();
     const Tensor velocity = transformer.forward(world, partition, latents, {&timestep, 1}, context);
     world.barrier();
     seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+    comm_shares.push_back((Comm::seconds() - comm_before) / seconds.back());
     sent = Comm::bytes_sent() - before;
     shares.push_back(transformer_flops(c, tokens, context_length).total() / seconds.back() / peak);
     digest = sha256_hex(velocity.data(), static_cast<std::size_t>(velocity.size()) * sizeof(float));
   }
   std::sort(seconds.begin(), seconds.end());
   std::sort(shares.begin(), shares.end());
+  std::sort(comm_shares.begin(), comm_shares.end());
+  double comm_share = 0;
+  for (const int64_t millionths : world.all_gather(std::llround(comm_shares[comm_shares.size() / 2] * 1e6)))
+    comm_share += static_cast<double>(millionths) * 1e-6 / world.size();
   const int64_t n = slice(tokens, world.size(), world.rank()).size();
   const std::uint64_t formula = static_cast<std::uint64_t>(c.num_layers) * study::attention_bytes(partition, tokens, c.num_heads, c.head_dim, world.size(), world.rank()) +
                                 static_cast<std::uint64_t>(4 * n * c.out_channels * c.patch_size() * (world.size() - 1));
@@ -119,6 +125,7 @@ int run(int argc, char** argv) {
               o.partition.c_str());
   std::printf("seconds  %.3f (median of %lld; %.3f to %.3f)\n", seconds[seconds.size() / 2], static_cast<long long>(o.repeats), seconds.front(), seconds.back());
   std::printf("of peak  %.3f (median; %.3f to %.3f)\n", shares[shares.size() / 2], shares.front(), shares.back());
+  std::printf("of comm  %.4f (time in MPI calls, waiting included: median on each rank, mean of the ranks)\n", comm_share);
   std::printf("memory   %.2f GB of all ranks, shared pages counted for each; by formula %.2f of weights and %.2f of activations\n", memory * 1e-9,
               expected.weights * 1e-9, expected.activations * 1e-9);
   std::printf("bytes    %llu sent by rank 0 in a step, as the formula says\n", static_cast<unsigned long long>(sent));
