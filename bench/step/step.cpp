@@ -63,9 +63,9 @@ struct MemoryFormula {
     const double element = half ? 2 : 4, heads = std::ceil(static_cast<double>(c.num_heads) / ranks) + (ranks > 1 ? 1 : 0);
     const double context = layers * 2 * static_cast<double>(context_length) * d * element;
     const double packed = std::min(heads * 2 * num_tokens * static_cast<double>(c.head_dim) * element, 268435456.0);
-    // x, u, q, k, v, y; the rounded operand; hidden rows of the feed-forward; with ranks: sent, received and gathered heads.
+    // x, u, q, k, v, y; the rounded operand; hidden rows of the feed-forward; with ranks: q, k, v at home and where they are worked on.
     activations = ranks * (context + 4 * 6 * n * d + (half ? 2 * n * std::max(d, f) : 0) + 4 * std::min(n, 1536.0) * f + packed +
-                           (ranks > 1 ? 3 * 4 * 3 * n * d : 0));
+                           (ranks > 1 ? 6 * element * n * d : 0));
   }
 };
 
@@ -113,7 +113,7 @@ int run(int argc, char** argv) {
   for (const int64_t millionths : world.all_gather(std::llround(comm_shares[comm_shares.size() / 2] * 1e6)))
     comm_share += static_cast<double>(millionths) * 1e-6 / world.size();
   const int64_t n = slice(tokens, world.size(), world.rank()).size();
-  const std::uint64_t formula = static_cast<std::uint64_t>(c.num_layers) * study::attention_bytes(partition, tokens, c.num_heads, c.head_dim, world.size(), world.rank()) +
+  const std::uint64_t formula = static_cast<std::uint64_t>(c.num_layers) * study::attention_bytes(partition, numerics, tokens, c.num_heads, c.head_dim, world.size(), world.rank()) +
                                 static_cast<std::uint64_t>(4 * n * c.out_channels * c.patch_size() * (world.size() - 1));
   for (const int64_t off : world.all_gather(static_cast<int64_t>(sent) - static_cast<int64_t>(formula)))
     if (off != 0) throw Error(Exit::bug, fmt::format("a rank sent {} bytes more than the formula says", off), "bench/step");

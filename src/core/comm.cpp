@@ -142,10 +142,29 @@ std::string Comm::broadcast(std::string text, int root) const {
 }
 
 void Comm::exchange(std::span<const Message> messages) const {
-  Timer timer;
-  std::vector<MPI_Request> requests;
-  for (const Message& m : messages) {
-    if (m.peer == rank()) {
+  Exchange exchange;
+  exchange.start(*this, messages);
+  exchange.wait();
+}
+
+struct Exchange::Requests {
+  std::vector<MPI_Request> all;
+  std::size_t first = 0;  // those before it have ended
+};
+
+Exchange::Exchange() : requests_(std::make_unique<Requests>()) {}
+Exchange::Exchange(Exchange&&) noexcept = default;
+Exchange::~Exchange() {
+  if (requests_ && !requests_->all.empty())
+    MPI_Waitall(static_cast<int>(requests_->all.size()), requests_->all.data(), MPI_STATUSES_IGNORE);
+}
+
+void Exchange::start(const Comm& comm, std::span<const Comm::Message> messages) {
+  const Timer timer;
+  std::vector<MPI_Request>& requests = requests_->all;
+  REEL_CHECK(requests.empty(), "an exchange is under way");
+  for (const Comm::Message& m : messages) {
+    if (m.peer == comm.rank()) {
       REEL_CHECK(m.send_bytes == m.recv_bytes, "{} bytes to oneself, {} expected", m.send_bytes, m.recv_bytes);
       if (m.send_bytes && m.send != m.recv) std::memcpy(m.recv, m.send, m.send_bytes);
       continue;
@@ -153,16 +172,38 @@ void Comm::exchange(std::span<const Message> messages) const {
     sent_bytes += m.send_bytes;
     for (std::size_t at = 0; at < m.recv_bytes; at += max_piece)
       check(MPI_Irecv(static_cast<char*>(m.recv) + at, static_cast<int>(std::min(max_piece, m.recv_bytes - at)),
-                      MPI_BYTE, m.peer, 0, impl_->comm, &requests.emplace_back()),
+                      MPI_BYTE, m.peer, 0, comm.impl_->comm, &requests.emplace_back(MPI_REQUEST_NULL)),
             "MPI_Irecv");
   }
-  for (const Message& m : messages)
-    for (std::size_t at = 0; m.peer != rank() && at < m.send_bytes; at += max_piece)
+  for (const Comm::Message& m : messages)
+    for (std::size_t at = 0; m.peer != comm.rank() && at < m.send_bytes; at += max_piece)
       check(MPI_Isend(static_cast<const char*>(m.send) + at, static_cast<int>(std::min(max_piece, m.send_bytes - at)),
-                      MPI_BYTE, m.peer, 0, impl_->comm, &requests.emplace_back()),
+                      MPI_BYTE, m.peer, 0, comm.impl_->comm, &requests.emplace_back(MPI_REQUEST_NULL)),
             "MPI_Isend");
-  if (!requests.empty())
-    check(MPI_Waitall(static_cast<int>(requests.size()), requests.data(), MPI_STATUSES_IGNORE), "MPI_Waitall");
+}
+
+bool Exchange::progress() {
+  std::vector<MPI_Request>& requests = requests_->all;
+  if (requests.empty()) return true;
+  const Timer timer;
+  // They end about in this order, and a look at one lets MPI work on all.
+  for (std::size_t& i = requests_->first; i < requests.size(); ++i) {
+    int done = 0;
+    check(MPI_Test(&requests[i], &done, MPI_STATUS_IGNORE), "MPI_Test");
+    if (!done) return false;
+  }
+  requests.clear();
+  requests_->first = 0;
+  return true;
+}
+
+void Exchange::wait() {
+  std::vector<MPI_Request>& requests = requests_->all;
+  if (requests.empty()) return;
+  const Timer timer;
+  check(MPI_Waitall(static_cast<int>(requests.size()), requests.data(), MPI_STATUSES_IGNORE), "MPI_Waitall");
+  requests.clear();
+  requests_->first = 0;
 }
 
 void Comm::all_to_all(const void* send, std::span<const std::size_t> send_counts, void* recv,

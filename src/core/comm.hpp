@@ -80,11 +80,31 @@ class Comm {
   static void finish();
   [[noreturn]] static void abort(int code);
 
-
  private:
+  friend class Exchange;
   struct Impl;
   explicit Comm(std::shared_ptr<Impl> impl);
   std::shared_ptr<Impl> impl_;
+};
+
+/// Messages under way while their thread computes. Only the thread that started MPI calls these functions. MPI moves most
+/// bytes inside them, so call `progress` often, for example by `Polling` (core/parallel.hpp). Several exchanges may be under
+/// way at once: between two ranks messages match in the order in which both started them, whatever exchange they are of.
+class Exchange {
+ public:
+  Exchange();
+  ~Exchange();  ///< waits: MPI may still use the buffers
+  Exchange(Exchange&&) noexcept;
+  /// Bytes to be sent must not change, and those to be received not be read, before the exchange has ended. The previous one
+  /// must have ended. Messages to oneself are copied at once.
+  void start(const Comm& comm, std::span<const Comm::Message> messages);
+  /// Lets MPI work, without waiting. True when all messages are sent and received.
+  bool progress();
+  void wait();
+
+ private:
+  struct Requests;
+  std::unique_ptr<Requests> requests_;
 };
 
 /// Floats that the ranks of one node share: one copy per node. Uninitialised.

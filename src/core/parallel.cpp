@@ -22,12 +22,18 @@ int threads = 1;
 // Loops within a loop run on the thread that meets them: the outer one has enough work, and a thread that waited for the
 // inner one would begin further outer items, one on top of the other.
 thread_local bool within = false;
+thread_local const std::function<void()>* polling = nullptr;
 
 struct Within {
   Within() { within = true; }
   ~Within() { within = false; }
 };
 std::optional<tbb::global_control> control;
+
+void run_item(void* context, void (*body)(void*, std::int64_t), std::int64_t i) {
+  body(context, i);
+  if (polling) (*polling)();
+}
 
 #if defined(__SANITIZE_THREAD__)
 template <class Body>
@@ -67,22 +73,25 @@ int num_cores() {
   return sched_getaffinity(0, sizeof mask, &mask) == 0 ? CPU_COUNT(&mask) : 1;
 }
 
+Polling::Polling(std::function<void()> poll) : poll_(std::move(poll)), before_(polling) { polling = &poll_; }
+Polling::~Polling() { polling = before_; }
+
 void detail::parallel_for(std::int64_t n, void* context, void (*body)(void*, std::int64_t)) {
   if (threads == 1 || n <= 1 || within) {
-    for (std::int64_t i = 0; i < n; ++i) body(context, i);
+    for (std::int64_t i = 0; i < n; ++i) run_item(context, body, i);
     return;
   }
 #if defined(__SANITIZE_THREAD__)  // oneTBB as distributed is built without it, so it would report each hand-over as a race
   on_threads(n, [&](std::int64_t i) {
     const Within mark;
-    body(context, i);
+    run_item(context, body, i);
   });
 #else
   tbb::parallel_for(
       tbb::blocked_range<std::int64_t>(0, n, 1),
       [&](const tbb::blocked_range<std::int64_t>& range) {
         const Within mark;
-        for (std::int64_t i = range.begin(); i < range.end(); ++i) body(context, i);
+        for (std::int64_t i = range.begin(); i < range.end(); ++i) run_item(context, body, i);
       },
       tbb::simple_partitioner{});
 #endif

@@ -1,6 +1,7 @@
 #pragma once
 // Threads. Work is split over outputs only: there is no parallel reduction here, by design.
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <type_traits>
 
@@ -23,5 +24,19 @@ void parallel_for(std::int64_t n, Body&& body) {
   detail::parallel_for(n, const_cast<void*>(static_cast<const void*>(std::addressof(body))),
                        [](void* context, std::int64_t i) { (*static_cast<std::remove_reference_t<Body>*>(context))(i); });
 }
+
+/// While it lives, the thread that made it calls poll() after each item of its loops: so it can compute and drive an exchange
+/// with other ranks. Of several the last made one is called. Destroyed by the same thread, last made first.
+class Polling {
+ public:
+  explicit Polling(std::function<void()> poll);
+  ~Polling();
+  Polling(const Polling&) = delete;
+  Polling& operator=(const Polling&) = delete;
+
+ private:
+  std::function<void()> poll_;
+  const std::function<void()>* before_;
+};
 
 }  // namespace reel

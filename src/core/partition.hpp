@@ -45,4 +45,44 @@ inline std::vector<HeadRows> attention_share(std::int64_t num_heads, std::int64_
   return share;
 }
 
+/// What moves between the rank that owns tokens and the rank that works on `item` of its share of the attention.
+struct HeadPiece {
+  int peer;           ///< the other rank, or this one itself
+  std::int64_t item;  ///< place in the worker's share
+  std::int64_t head;
+  Interval tokens;    ///< the owner's: the worker gets their keys and values
+  Interval queries;   ///< those of them that the worker works on: it gets their queries and returns what came of them
+};
+
+/// All pieces of the tokens that `rank` owns: by item, then by worker from the next rank round to itself.
+inline std::vector<HeadPiece> pieces_given(std::int64_t num_heads, std::int64_t num_tokens, int ranks, int rank) {
+  std::vector<std::vector<HeadRows>> shares;
+  std::size_t most = 0;
+  for (int step = 1; step <= ranks; ++step)
+    most = std::max(most, shares.emplace_back(attention_share(num_heads, num_tokens, ranks, (rank + step) % ranks)).size());
+  const Interval mine = slice(num_tokens, ranks, rank);
+  std::vector<HeadPiece> pieces;
+  for (std::size_t item = 0; item < most; ++item)
+    for (int step = 1; step <= ranks; ++step) {
+      const std::vector<HeadRows>& share = shares[static_cast<std::size_t>(step - 1)];
+      if (item < share.size())
+        pieces.push_back({(rank + step) % ranks, static_cast<std::int64_t>(item), share[item].head, mine, intersect(mine, share[item].rows)});
+    }
+  return pieces;
+}
+
+/// All pieces of the work of `rank`: by item, then by owner from the next rank round to itself. Those of one owner come in the
+/// order in which it gives them.
+inline std::vector<HeadPiece> pieces_taken(std::int64_t num_heads, std::int64_t num_tokens, int ranks, int rank) {
+  const std::vector<HeadRows> share = attention_share(num_heads, num_tokens, ranks, rank);
+  std::vector<HeadPiece> pieces;
+  for (std::size_t item = 0; item < share.size(); ++item)
+    for (int step = 1; step <= ranks; ++step) {
+      const int owner = (rank + step) % ranks;
+      const Interval theirs = slice(num_tokens, ranks, owner);
+      pieces.push_back({owner, static_cast<std::int64_t>(item), share[item].head, theirs, intersect(theirs, share[item].rows)});
+    }
+  return pieces;
+}
+
 }  // namespace reel

@@ -4,235 +4,258 @@
 #include <cmath>
 #include <limits>
 
+#include "model/self_attention_parts.hpp"
+
 namespace reel::model {
 namespace {
 
+using namespace attention;
 using std::int64_t;
 
-float scale_of(int64_t head_dim) { return 1.0f / std::sqrt(static_cast<float>(head_dim)); }
-
-// Rows of one head as they lie in memory.
-struct HeadView {
-  const float *q, *k, *v;
-  int64_t stride;
-};
-
-// Bytes of packed heads kept at a time: bounds memory for long shots, and keeps enough tasks for the threads.
+// Bytes of packed heads kept at a time: bounds memory for long shots.
 constexpr int64_t packed_budget = int64_t{256} << 20;
 
-// Attention for the given (head, rows) items. view(i) gives full keys and values of item i and the queries of its rows;
-// put(i) says where output row 0 goes, with row stride out_stride.
-template <class View, class Put>
-void attend_items(Numerics numerics, const std::vector<HeadRows>& items, int64_t num_tokens, int64_t head_dim, View view, Put put,
-                  int64_t out_stride) {
-  const int64_t head_bytes = 2 * num_tokens * head_dim * static_cast<int64_t>(sizeof(float));
-  const auto group = static_cast<std::size_t>(std::max<int64_t>(1, packed_budget / head_bytes));
-  std::vector<PackedHead> packed(std::min(group, items.size()));
+int64_t heads_in_budget(const Dims& dims) {
+  return std::max<int64_t>(1, packed_budget / (2 * dims.tokens * dims.head_dim * attention_element_bytes(dims.numerics)));
+}
+
+// Attention for items [begin, end) of a share. A source tells keys(item, first, n, room) and values, queries(item, first, n,
+// room) of row `first` of the item on, to be multiplied by scale(), and takes finished rows by put(item, row, finish), where
+// finish(out) writes one.
+class ItemAttention {
+ public:
+  template <class Source>
+  void run(const Dims& dims, const std::vector<HeadRows>& items, int64_t begin, int64_t end, Source& source) {
+    const int64_t parts = (dims.tokens + part_keys - 1) / part_keys, d = dims.head_dim;
+    if (static_cast<int64_t>(packed_.size()) < (end - begin) * parts) packed_.resize(index((end - begin) * parts));
+    parallel_for((end - begin) * parts, [&](int64_t i) {
+      thread_local FloatBuffer key_room, value_room;
+      const int64_t item = begin + i / parts, first = i % parts * part_keys, n = std::min(part_keys, dims.tokens - first);
+      const FloatRows k = source.keys(item, first, n, key_room), v = source.values(item, first, n, value_room);
+      packed_[index(i)].pack(dims.numerics, k.at, k.stride, v.at, v.stride, n, d, d);
+    });
+    tasks_.clear();
+    for (int64_t i = begin; i < end; ++i)
+      for (int64_t r = 0; r < items[index(i)].rows.size(); r += attention_chunk)
+        tasks_.push_back({i, r, std::min(attention_chunk, items[index(i)].rows.size() - r)});
+    parallel_for(static_cast<int64_t>(tasks_.size()), [&](int64_t t) {
+      thread_local FloatBuffer room, sums;
+      thread_local Operand scaled;
+      const Task& task = tasks_[index(t)];
+      const FloatRows q = source.queries(task.item, task.first, task.rows, room);
+      scaled.resize(dims.numerics, attention_chunk, d);
+      for (int64_t i = 0; i < task.rows; ++i) scaled.put(i, q.at + i * q.stride, source.scale());
+      sums.assign(index(attention_chunk * dims.value_width()), 0.0f);
+      kernels::SoftmaxState state[attention_chunk];
+      std::fill_n(state, task.rows, kernels::SoftmaxState{-std::numeric_limits<float>::infinity(), 0.0f});
+      for (int64_t p = 0; p < parts; ++p) {
+        const PackedHead& part = packed_[index((task.item - begin) * parts + p)];
+        for (int64_t b = 0; b < part.num_blocks(); ++b) part.attend_block(b, scaled, 0, task.rows, nullptr, 0, state, sums.data());
+      }
+      for (int64_t i = 0; i < task.rows; ++i)
+        source.put(task.item, task.first + i, [&](float* out) { finish_row(dims, sums.data() + i * dims.value_width(), state[i].sum, out); });
+    });
+  }
+
+ private:
   struct Task {
-    std::size_t item;
-    int64_t first, rows;
+    int64_t item, first, rows;
   };
-  for (std::size_t begin = 0; begin < items.size(); begin += group) {
-    const std::size_t end = std::min(items.size(), begin + group);
-    parallel_for(static_cast<int64_t>(end - begin), [&](int64_t i) {
-      const HeadView h = view(begin + static_cast<std::size_t>(i));
-      packed[static_cast<std::size_t>(i)].pack(numerics, h.k, h.stride, h.v, h.stride, num_tokens, head_dim, head_dim);
-    });
-    std::vector<Task> tasks;
-    for (std::size_t i = begin; i < end; ++i)
-      for (int64_t r = 0; r < items[i].rows.size(); r += attention_chunk)
-        tasks.push_back({i, r, std::min(attention_chunk, items[i].rows.size() - r)});
-    parallel_for(static_cast<int64_t>(tasks.size()), [&](int64_t t) {
-      const Task& task = tasks[static_cast<std::size_t>(t)];
-      const HeadView h = view(task.item);
-      attend(packed[task.item - begin], h.q + task.first * h.stride, h.stride, task.rows, head_dim, head_dim,
-             scale_of(head_dim), nullptr, 0, put(task.item) + task.first * out_stride, out_stride);
-    });
+  std::vector<PackedHead> packed_;  // [item][part]
+  std::vector<Task> tasks_;
+};
+
+class Solo final : public SelfAttention {
+ public:
+  explicit Solo(const Dims& dims) : dims_(dims), items_(attention_share(dims.heads, dims.tokens, 1, 0)) {}
+  void values(const float* v) override { v_ = v; }
+  void queries(const float* q) override { q_ = q; }
+  void keys(const float* k) override { k_ = k; }
+  void attend(float* out) override {
+    out_ = out;
+    const int64_t group = heads_in_budget(dims_);
+    for (int64_t h = 0; h < dims_.heads; h += group) attention_.run(dims_, items_, h, std::min(dims_.heads, h + group), *this);
   }
-}
 
-void attend_solo(Numerics numerics, int64_t num_tokens, int64_t num_heads, int64_t head_dim, const float* q, const float* k,
-                 const float* v, float* out) {
-  const int64_t width = num_heads * head_dim;
-  attend_items(
-      numerics, attention_share(num_heads, num_tokens, 1, 0), num_tokens, head_dim,
-      [&](std::size_t i) {
-        const auto at = static_cast<int64_t>(i) * head_dim;
-        return HeadView{q + at, k + at, v + at, width};
-      },
-      [&](std::size_t i) { return out + static_cast<int64_t>(i) * head_dim; }, width);
-}
-
-void copy_rows(const float* from, int64_t from_stride, int64_t rows, int64_t width, float* to, int64_t to_stride) {
-  for (int64_t i = 0; i < rows; ++i) std::copy_n(from + i * from_stride, width, to + i * to_stride);
-}
-
-void attend_heads(const Comm& comm, Numerics numerics, int64_t num_tokens, int64_t num_heads, int64_t head_dim, const float* q,
-                  const float* k, const float* v, float* out) {
-  const int ranks = comm.size();
-  const auto num_ranks = static_cast<std::size_t>(ranks);
-  const int64_t width = num_heads * head_dim;
-  const Interval mine = slice(num_tokens, ranks, comm.rank());
-  std::vector<std::vector<HeadRows>> share(num_ranks);
-  for (int r = 0; r < ranks; ++r) share[static_cast<std::size_t>(r)] = attention_share(num_heads, num_tokens, ranks, r);
-  const std::vector<HeadRows>& my_share = share[static_cast<std::size_t>(comm.rank())];
-
-  // Rows of head h that go from the owner of `tokens` to the worker of `item`: keys, values, wanted queries.
-  const auto floats_between = [&](Interval tokens, const std::vector<HeadRows>& items) {
-    int64_t floats = 0;
-    for (const HeadRows& item : items) floats += (2 * tokens.size() + intersect(tokens, item.rows).size()) * head_dim;
-    return static_cast<std::size_t>(floats) * sizeof(float);
-  };
-  std::vector<std::size_t> send_bytes(num_ranks), recv_bytes(num_ranks);
-  std::size_t send_total = 0, recv_total = 0;
-  for (std::size_t r = 0; r < num_ranks; ++r) {
-    send_total += send_bytes[r] = floats_between(mine, share[r]);
-    recv_total += recv_bytes[r] = floats_between(slice(num_tokens, ranks, static_cast<int64_t>(r)), my_share);
+  FloatRows keys(int64_t h, int64_t first, int64_t, FloatBuffer&) const { return rows_of(k_, h, first); }
+  FloatRows values(int64_t h, int64_t first, int64_t, FloatBuffer&) const { return rows_of(v_, h, first); }
+  FloatRows queries(int64_t h, int64_t first, int64_t, FloatBuffer&) const { return rows_of(q_, h, first); }
+  float scale() const { return dims_.scale(); }
+  template <class Finish>
+  void put(int64_t h, int64_t row, Finish finish) {
+    finish(out_ + row * dims_.width() + h * dims_.head_dim);
   }
-  FloatBuffer send(send_total / sizeof(float)), recv(recv_total / sizeof(float));
-  float* to = send.data();
-  for (std::size_t r = 0; r < num_ranks; ++r)
-    for (const HeadRows& item : share[r]) {
-      const int64_t column = item.head * head_dim;
-      const Interval rows = intersect(mine, item.rows);
-      copy_rows(v + column, width, mine.size(), head_dim, to, head_dim);
-      to += mine.size() * head_dim;
-      copy_rows(q + (rows.begin - mine.begin) * width + column, width, rows.size(), head_dim, to, head_dim);
-      to += rows.size() * head_dim;
-      copy_rows(k + column, width, mine.size(), head_dim, to, head_dim);
-      to += mine.size() * head_dim;
+
+ private:
+  FloatRows rows_of(const float* x, int64_t h, int64_t row) const { return {x + row * dims_.width() + h * dims_.head_dim, dims_.width()}; }
+  Dims dims_;
+  std::vector<HeadRows> items_;
+  ItemAttention attention_;
+  const float *q_ = nullptr, *k_ = nullptr, *v_ = nullptr;
+  float* out_ = nullptr;
+};
+
+class Heads final : public SelfAttention {
+ public:
+  Heads(const Comm& comm, const Dims& dims)
+      : comm_(comm), dims_(dims), mine_(slice(dims.tokens, comm.size(), comm.rank())),
+        items_(attention_share(dims.heads, dims.tokens, comm.size(), comm.rank())), polling_([this] { progress(); }) {
+    const int64_t d = dims.head_dim, num_items = static_cast<int64_t>(items_.size());
+    const std::vector<HeadPiece> given = pieces_given(dims.heads, dims.tokens, comm.size(), comm.rank());
+    const std::vector<HeadPiece> taken = pieces_taken(dims.heads, dims.tokens, comm.size(), comm.rank());
+    // Items whose results go home while the next ones are computed: enough tasks for the threads, few enough for the budget.
+    int64_t far_rows = 0;
+    for (const HeadRows& item : items_) query_at_.push_back(far_rows), far_rows += item.rows.size();
+    const int64_t chunks = std::max<int64_t>(1, far_rows / std::max<int64_t>(1, num_items) / attention_chunk);
+    group_ = std::clamp<int64_t>((16 * num_threads() + chunks - 1) / chunks, 1, heads_in_budget(dims));
+
+    int64_t near_tokens = 0, near_queries = 0;
+    for (const HeadPiece& p : given) {
+      const bool own = p.peer == comm.rank();
+      tokens_.push_back({p.tokens, p.head * d, own, own ? token_at(p) : near_tokens});
+      queries_.push_back({p.queries, p.head * d, own, own ? query_at(p) : near_queries});
+      if (!own) near_tokens += p.tokens.size(), near_queries += p.queries.size();
     }
-  comm.all_to_all(send.data(), send_bytes, recv.data(), recv_bytes);
+    for (Rows* rows : {&near_k_, &near_v_}) rows->resize(dims.numerics, near_tokens, d);
+    for (Rows* rows : {&far_k_, &far_v_}) rows->resize(dims.numerics, num_items * dims.tokens, d);
+    near_q_.resize(dims.numerics, near_queries, d);
+    far_q_.resize(dims.numerics, far_rows, d);
 
-  // Put the pieces of each head together in token order.
-  struct Gathered {
-    FloatBuffer q, k, v, out;
-  };
-  std::vector<Gathered> heads(my_share.size());
-  for (std::size_t i = 0; i < my_share.size(); ++i) {
-    heads[i].k.resize(static_cast<std::size_t>(num_tokens * head_dim));
-    heads[i].v.resize(heads[i].k.size());
-    heads[i].q.resize(static_cast<std::size_t>(my_share[i].rows.size() * head_dim));
-    heads[i].out.resize(heads[i].q.size());
-  }
-  const float* from = recv.data();
-  for (int r = 0; r < ranks; ++r) {
-    const Interval theirs = slice(num_tokens, ranks, r);
-    for (std::size_t i = 0; i < my_share.size(); ++i) {
-      const Interval rows = intersect(theirs, my_share[i].rows);
-      std::copy_n(from, theirs.size() * head_dim, heads[i].v.data() + theirs.begin * head_dim);
-      from += theirs.size() * head_dim;
-      std::copy_n(from, rows.size() * head_dim, heads[i].q.data() + (rows.begin - my_share[i].rows.begin) * head_dim);
-      from += rows.size() * head_dim;
-      std::copy_n(from, theirs.size() * head_dim, heads[i].k.data() + theirs.begin * head_dim);
-      from += theirs.size() * head_dim;
+    key_traffic_.resize(index(given.back().item / group_ + 1));  // the largest share has the most groups
+    out_traffic_.resize(key_traffic_.size());
+    for (std::size_t i = 0; i < given.size(); ++i) {
+      const HeadPiece& p = given[i];
+      if (p.peer == comm.rank()) continue;
+      value_traffic_.send(p.peer, near_v_, tokens_[i].at, p.tokens.size());
+      query_traffic_.send(p.peer, near_q_, queries_[i].at, p.queries.size());
+      key_traffic_[index(p.item / group_)].send(p.peer, near_k_, tokens_[i].at, p.tokens.size());
+      home_traffic_.receive(p.peer, near_q_, queries_[i].at, p.queries.size());
+    }
+    for (const HeadPiece& p : taken) {
+      if (p.peer == comm.rank()) continue;
+      value_traffic_.receive(p.peer, far_v_, token_at(p), p.tokens.size());
+      query_traffic_.receive(p.peer, far_q_, query_at(p), p.queries.size());
+      key_traffic_[index(p.item / group_)].receive(p.peer, far_k_, token_at(p), p.tokens.size());
+      out_traffic_[index(p.item / group_)].send(p.peer, far_q_, query_at(p), p.queries.size());
     }
   }
-  attend_items(
-      numerics, my_share, num_tokens, head_dim,
-      [&](std::size_t i) { return HeadView{heads[i].q.data(), heads[i].k.data(), heads[i].v.data(), head_dim}; },
-      [&](std::size_t i) { return heads[i].out.data(); }, head_dim);
 
-  // Rows go home: from the worker of (head, rows) to the owners of those tokens.
-  const auto floats_home = [&](const std::vector<HeadRows>& items, Interval tokens) {
-    int64_t floats = 0;
-    for (const HeadRows& item : items) floats += intersect(tokens, item.rows).size() * head_dim;
-    return static_cast<std::size_t>(floats) * sizeof(float);
+  void values(const float* v) override {
+    put_rows(v, 1.0f, tokens_, near_v_, far_v_);
+    value_traffic_.start(comm_);
+  }
+  void queries(const float* q) override {
+    put_rows(q, dims_.scale(), queries_, near_q_, far_q_);
+    query_traffic_.start(comm_);
+  }
+  void keys(const float* k) override {
+    put_rows(k, 1.0f, tokens_, near_k_, far_k_);
+    for (Traffic& t : key_traffic_) t.start(comm_);
+  }
+  void attend(float* out) override {
+    value_traffic_.exchange.wait();
+    query_traffic_.exchange.wait();
+    home_traffic_.start(comm_);  // results come to where the queries were
+    const auto num_items = static_cast<int64_t>(items_.size());
+    for (std::size_t g = 0; g < key_traffic_.size(); ++g) {
+      key_traffic_[g].exchange.wait();
+      const int64_t begin = std::min(num_items, static_cast<int64_t>(g) * group_), end = std::min(num_items, begin + group_);
+      attention_.run(dims_, items_, begin, end, *this);
+      out_traffic_[g].start(comm_);
+    }
+    home_traffic_.exchange.wait();
+    for (Traffic& t : out_traffic_) t.exchange.wait();
+    for_rows(mine_.size(), [&](int64_t i) {
+      thread_local FloatBuffer room;
+      for (const Place& p : queries_)
+        if (const int64_t at = p.find(mine_.begin + i); at >= 0)
+          std::copy_n((p.own ? far_q_ : near_q_).get(at, 1, 0, dims_.head_dim, room).at, dims_.head_dim, out + i * dims_.width() + p.column);
+    });
+  }
+
+  FloatRows keys(int64_t item, int64_t first, int64_t n, FloatBuffer& room) const {
+    return far_k_.get(item * dims_.tokens + first, n, 0, dims_.head_dim, room);
+  }
+  FloatRows values(int64_t item, int64_t first, int64_t n, FloatBuffer& room) const {
+    return far_v_.get(item * dims_.tokens + first, n, 0, dims_.head_dim, room);
+  }
+  FloatRows queries(int64_t item, int64_t first, int64_t n, FloatBuffer& room) const {
+    return far_q_.get(query_at_[index(item)] + first, n, 0, dims_.head_dim, room);
+  }
+  float scale() const { return 1.0f; }  // the sender did
+  // A result takes the place of its query, which has been read.
+  template <class Finish>
+  void put(int64_t item, int64_t row, Finish finish) {
+    thread_local FloatBuffer out;
+    out.resize(index(dims_.head_dim));
+    finish(out.data());
+    far_q_.put(query_at_[index(item)] + row, out.data(), 1.0f);
+  }
+
+ private:
+  // Where rows of own tokens lie, one head: from row `at` on in a near buffer, or in a far one when this rank works on them.
+  struct Place {
+    Interval tokens;
+    int64_t column;
+    bool own;
+    int64_t at;
+    int64_t find(int64_t token) const { return token >= tokens.begin && token < tokens.end ? at + token - tokens.begin : -1; }
   };
-  send_total = recv_total = 0;
-  for (std::size_t r = 0; r < num_ranks; ++r) {
-    send_total += send_bytes[r] = floats_home(my_share, slice(num_tokens, ranks, static_cast<int64_t>(r)));
-    recv_total += recv_bytes[r] = floats_home(share[r], mine);
-  }
-  send.resize(send_total / sizeof(float));
-  recv.resize(recv_total / sizeof(float));
-  to = send.data();
-  for (int r = 0; r < ranks; ++r)
-    for (std::size_t i = 0; i < my_share.size(); ++i) {
-      const Interval rows = intersect(slice(num_tokens, ranks, r), my_share[i].rows);
-      to = std::copy_n(heads[i].out.data() + (rows.begin - my_share[i].rows.begin) * head_dim, rows.size() * head_dim, to);
-    }
-  comm.all_to_all(send.data(), send_bytes, recv.data(), recv_bytes);
-  from = recv.data();
-  for (std::size_t r = 0; r < num_ranks; ++r)
-    for (const HeadRows& item : share[r]) {
-      const Interval rows = intersect(mine, item.rows);
-      copy_rows(from, head_dim, rows.size(), head_dim, out + (rows.begin - mine.begin) * width + item.head * head_dim,
-                width);
-      from += rows.size() * head_dim;
-    }
-}
+  int64_t token_at(const HeadPiece& p) const { return p.item * dims_.tokens + p.tokens.begin; }
+  int64_t query_at(const HeadPiece& p) const { return query_at_[index(p.item)] + p.queries.begin - items_[index(p.item)].rows.begin; }
 
-void attend_stream(const Comm& comm, Numerics numerics, int64_t num_tokens, int64_t num_heads, int64_t head_dim, const float* q,
-                   const float* k, const float* v, float* out) {
-  const int64_t width = num_heads * head_dim, value_width = (head_dim + 63) / 64 * 64;
-  const Interval mine = slice(num_tokens, comm.size(), comm.rank());
-  const int64_t rows = mine.size(), chunks = (rows + attention_chunk - 1) / attention_chunk;
-  // Running maximum, sum and weighted values of every (head, row) live through the whole stream.
-  Operand scaled;
-  scaled.resize(numerics, num_heads * rows, head_dim);
-  FloatBuffer sums(static_cast<std::size_t>(num_heads * rows * value_width), 0.0f);
-  std::vector<kernels::SoftmaxState> state(static_cast<std::size_t>(num_heads * rows),
-                                           {-std::numeric_limits<float>::infinity(), 0.0f});
-  const float scale = scale_of(head_dim);
-  parallel_for(num_heads, [&](int64_t h) {
-    for (int64_t i = 0; i < rows; ++i) scaled.put(h * rows + i, q + i * width + h * head_dim, scale);
-  });
-  constexpr int64_t batch = 4 * kernels::key_block;
-  std::vector<PackedHead> packed(static_cast<std::size_t>(num_heads));
-  FloatBuffer keys, values;
-  for (int64_t first = 0; first < num_tokens; first += batch) {
-    const Interval tokens{first, std::min(num_tokens, first + batch)};
-    std::vector<std::size_t> counts(static_cast<std::size_t>(comm.size()));
-    for (int r = 0; r < comm.size(); ++r)
-      counts[static_cast<std::size_t>(r)] =
-          static_cast<std::size_t>(intersect(tokens, slice(num_tokens, comm.size(), r)).size() * width) * sizeof(float);
-    const Interval own = intersect(tokens, mine);
-    const int64_t at = (own.size() > 0 ? own.begin - mine.begin : 0) * width;
-    keys.resize(static_cast<std::size_t>(tokens.size() * width));
-    values.resize(keys.size());
-    comm.all_gather(k + at, keys.data(), counts);
-    comm.all_gather(v + at, values.data(), counts);
-    parallel_for(num_heads, [&](int64_t h) {
-      packed[static_cast<std::size_t>(h)].pack(numerics, keys.data() + h * head_dim, width, values.data() + h * head_dim, width,
-                                               tokens.size(), head_dim, head_dim);
-    });
-    parallel_for(num_heads * chunks, [&](int64_t task) {
-      const int64_t h = task / chunks, row = task % chunks * attention_chunk, n = std::min(attention_chunk, rows - row);
-      const PackedHead& head = packed[static_cast<std::size_t>(h)];
-      for (int64_t b = 0; b < head.num_blocks(); ++b)
-        head.attend_block(b, scaled, h * rows + row, n, nullptr, 0, state.data() + h * rows + row,
-                          sums.data() + (h * rows + row) * value_width);
+  void put_rows(const float* x, float scale, const std::vector<Place>& places, Rows& near, Rows& far) {
+    for_rows(mine_.size(), [&](int64_t i) {
+      for (const Place& p : places)
+        if (const int64_t at = p.find(mine_.begin + i); at >= 0) (p.own ? far : near).put(at, x + i * dims_.width() + p.column, scale);
     });
   }
-  for_rows(rows, [&](int64_t i) {
-    for (int64_t h = 0; h < num_heads; ++h)
-      kernels::table().divide(sums.data() + (h * rows + i) * value_width, head_dim,
-                              state[static_cast<std::size_t>(h * rows + i)].sum, out + i * width + h * head_dim);
-  });
-}
+
+  void progress() {
+    // One look lets MPI work on all messages: the first that is not through is enough.
+    if (!value_traffic_.exchange.progress() || !query_traffic_.exchange.progress()) return;
+    for (Traffic& t : key_traffic_)
+      if (!t.exchange.progress()) return;
+    for (Traffic& t : out_traffic_)
+      if (!t.exchange.progress()) return;
+    home_traffic_.exchange.progress();
+  }
+
+  Comm comm_;
+  Dims dims_;
+  Interval mine_;
+  std::vector<HeadRows> items_;
+  int64_t group_ = 1;
+  std::vector<int64_t> query_at_;         // of items, rows in far_q_
+  std::vector<Place> tokens_, queries_;   // of the pieces that this rank gives
+  Rows near_q_, near_k_, near_v_;         // [piece][row]: this rank's tokens, for other ranks
+  Rows far_q_, far_k_, far_v_;            // [item][row]: this rank's work, its own tokens included
+  Traffic value_traffic_, query_traffic_, home_traffic_;
+  std::vector<Traffic> key_traffic_, out_traffic_;  // of each group of items
+  ItemAttention attention_;
+  Polling polling_;
+};
 
 }  // namespace
 
-void self_attention(const Comm& comm, Partition partition, Numerics numerics, std::int64_t num_tokens, std::int64_t num_heads,
-                    std::int64_t head_dim, const float* q, const float* k, const float* v, float* out) {
+std::unique_ptr<SelfAttention> SelfAttention::make(const Comm& comm, Partition partition, Numerics numerics, int64_t num_tokens,
+                                                   int64_t num_heads, int64_t head_dim) {
   REEL_CHECK(num_tokens >= comm.size(), "{} tokens on {} ranks", num_tokens, comm.size());
-  if (partition == Partition::stream)
-    attend_stream(comm, numerics, num_tokens, num_heads, head_dim, q, k, v, out);
-  else if (comm.size() == 1)
-    attend_solo(numerics, num_tokens, num_heads, head_dim, q, k, v, out);
-  else
-    attend_heads(comm, numerics, num_tokens, num_heads, head_dim, q, k, v, out);
+  const attention::Dims dims{numerics, num_tokens, num_heads, head_dim};
+  if (partition == Partition::stream) return attention::make_stream(comm, dims);
+  if (comm.size() == 1) return std::make_unique<Solo>(dims);
+  return std::make_unique<Heads>(comm, dims);
 }
 
 void attend_to(const std::vector<PackedHead>& heads, std::int64_t head_dim, const float* q, std::int64_t rows,
                float* out) {
   const int64_t width = static_cast<int64_t>(heads.size()) * head_dim;
   const int64_t chunks = (rows + attention_chunk - 1) / attention_chunk;
+  const float scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
   parallel_for(static_cast<int64_t>(heads.size()) * chunks, [&](int64_t task) {
     const int64_t h = task / chunks, row = task % chunks * attention_chunk;
     attend(heads[static_cast<std::size_t>(h)], q + row * width + h * head_dim, width,
-           std::min(attention_chunk, rows - row), head_dim, head_dim, scale_of(head_dim), nullptr, 0,
+           std::min(attention_chunk, rows - row), head_dim, head_dim, scale, nullptr, 0,
            out + row * width + h * head_dim, width);
   });
 }

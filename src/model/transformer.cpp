@@ -236,6 +236,7 @@ Tensor Transformer::forward(const Comm& comm, Partition partition, const Tensor&
 
   Tensor u({n, d}), q({n, d}), k({n, d}), v({n, d}), y({n, d});
   Tensor hidden({std::min(n, ffn_rows), c.ffn_dim});
+  const std::unique_ptr<SelfAttention> attention = SelfAttention::make(comm, partition, numerics_, total, c.num_heads, c.head_dim);
   // Rows of (table + projection) for one block: shift, scale, gate, twice; scales become 1 + scale.
   Tensor mods({num_distinct, 6 * d});
   const auto mod = [&](int64_t token, int64_t which) {
@@ -251,18 +252,23 @@ Tensor Transformer::forward(const Comm& comm, Partition partition, const Tensor&
 
     for_rows(n, [&](int64_t i) { kernel.layer_norm(x.row(i), d, eps, mod(i, 1), mod(i, 0), u.row(i)); });
     probe("norm1", layer, u);
-    multiply(block.self.q, u.data(), n, q.data());
-    multiply(block.self.k, u.data(), n, k.data());
+    const auto turned = [&](const Linear& w, const float* norm, Tensor& to) {
+      multiply(w, u.data(), n, to.data());
+      for_rows(n, [&](int64_t i) {
+        kernel.rms_norm(to.row(i), d, eps, norm, to.row(i));
+        kernel.rotate(to.row(i), d, c.head_dim, turn_cos.row(i), turn_sin.row(i));
+      });
+    };
+    // Values travel while queries are computed, and those while keys are.
     multiply(block.self.v, u.data(), n, v.data());
-    for_rows(n, [&](int64_t i) {
-      kernel.rms_norm(q.row(i), d, eps, block.self.norm_q, q.row(i));
-      kernel.rms_norm(k.row(i), d, eps, block.self.norm_k, k.row(i));
-      kernel.rotate(q.row(i), d, c.head_dim, turn_cos.row(i), turn_sin.row(i));
-      kernel.rotate(k.row(i), d, c.head_dim, turn_cos.row(i), turn_sin.row(i));
-    });
+    attention->values(v.data());
+    turned(block.self.q, block.self.norm_q, q);
+    attention->queries(q.data());
+    turned(block.self.k, block.self.norm_k, k);
+    attention->keys(k.data());
     probe("attn1.q_rotary", layer, q);
     probe("attn1.k_rotary", layer, k);
-    self_attention(comm, partition, numerics_, total, c.num_heads, c.head_dim, q.data(), k.data(), v.data(), u.data());
+    attention->attend(u.data());
     multiply(block.self.out, u.data(), n, y.data());
     probe("attn1", layer, y);
     for_rows(n, [&](int64_t i) { kernel.gated_add(y.row(i), mod(i, 2), d, x.row(i)); });

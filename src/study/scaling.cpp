@@ -90,10 +90,12 @@ std::string what_of(const std::vector<std::string>& overrides) {
 
 }  // namespace
 
-uint64_t attention_bytes(model::Partition partition, int64_t num_tokens, int64_t num_heads, int64_t head_dim, int64_t ranks, int64_t rank) {
+uint64_t attention_bytes(model::Partition partition, model::Numerics numerics, int64_t num_tokens, int64_t num_heads, int64_t head_dim, int64_t ranks,
+                         int64_t rank) {
+  const auto element = static_cast<uint64_t>(model::attention_element_bytes(numerics));
   const Interval tokens = slice(num_tokens, ranks, rank);
   const int64_t n = tokens.size();
-  if (partition == model::Partition::stream) return f32 * static_cast<uint64_t>(2 * n * num_heads * head_dim * (ranks - 1));
+  if (partition == model::Partition::stream) return element * static_cast<uint64_t>(2 * n * num_heads * head_dim * (ranks - 1));
   if (ranks == 1) return 0;
   const int64_t pairs = num_heads * num_tokens;
   int64_t all_heads = 0;
@@ -101,7 +103,7 @@ uint64_t attention_bytes(model::Partition partition, int64_t num_tokens, int64_t
   const Interval mine = slice(pairs, ranks, rank);
   int64_t own = 0;
   for (int64_t h = 0; h < num_heads; ++h) own += intersect(mine, {h * num_tokens + tokens.begin, h * num_tokens + tokens.end}).size();
-  return f32 * static_cast<uint64_t>(head_dim * (2 * n * (all_heads - heads_touched(mine, num_tokens)) + n * num_heads + mine.size() - 2 * own));
+  return element * static_cast<uint64_t>(head_dim * (2 * n * (all_heads - heads_touched(mine, num_tokens)) + n * num_heads + mine.size() - 2 * own));
 }
 
 std::vector<uint64_t> denoise_bytes(const Experiment& e, const model::Pipeline& pipeline, int64_t ranks, int64_t num_steps) {
@@ -123,7 +125,8 @@ std::vector<uint64_t> denoise_bytes(const Experiment& e, const model::Pipeline& 
     for (int64_t rank = 0; rank < ranks; ++rank) {
       const int64_t first = groups ? slice(ranks, 2, 0).size() : ranks;
       const int64_t branch = rank < first ? first : ranks - first, place = rank < first ? rank : rank - first;
-      uint64_t call = static_cast<uint64_t>(c.num_layers) * attention_bytes(partition, num_tokens, c.num_heads, c.head_dim, branch, place);
+      uint64_t call = static_cast<uint64_t>(c.num_layers) *
+                      attention_bytes(partition, pipeline.numerics(), num_tokens, c.num_heads, c.head_dim, branch, place);
       call += f32 * static_cast<uint64_t>(slice(num_tokens, branch, place).size() * c.out_channels * c.patch_size() * (branch - 1));
       uint64_t step = call * (guided && !groups ? 2 : 1);
       if (groups && place == 0) step += velocity * static_cast<uint64_t>(ranks - 1);

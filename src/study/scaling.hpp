@@ -1,6 +1,6 @@
 #pragma once
 // How denoising scales: the bytes that ranks must send, by formula, and runs of a film on several layouts side by side.
-// Legend: N tokens, of which a rank owns n; D = heads * d channels; P ranks; f32, so 4 bytes each.
+// Legend: N tokens, of which a rank owns n; D = heads * d channels; P ranks; e bytes of an element.
 #include <cstdint>
 #include <limits>
 #include <string>
@@ -14,15 +14,16 @@
 namespace reel::study {
 
 /// Bytes that `rank` of P `ranks` sends to others in the self-attention of one layer:
-///   stream  4 * 2 n D (P - 1)
-///   heads   4 d (2 n (C - c) + n heads + w - 2 o); w of the heads * N (head, row) pairs are its work and lie in c heads, C is
+///   stream  e * 2 n D (P - 1)
+///   heads   e d (2 n (C - c) + n heads + w - 2 o); w of the heads * N (head, row) pairs are its work and lie in c heads, C is
 ///           the sum of c over all ranks, o of the w are rows of its own tokens
-/// When P divides heads and N, the second is 4 * 4 N D / P * (P - 1) / P, as of any exchange of whole heads.
-std::uint64_t attention_bytes(model::Partition partition, std::int64_t num_tokens, std::int64_t num_heads, std::int64_t head_dim,
-                              std::int64_t ranks, std::int64_t rank);
+/// When P divides heads and N, the second is e * 4 N D / P * (P - 1) / P, as of any exchange of whole heads. e is 4 in
+/// f32, 2 in the bf16 profiles.
+std::uint64_t attention_bytes(model::Partition partition, model::Numerics numerics, std::int64_t num_tokens, std::int64_t num_heads,
+                              std::int64_t head_dim, std::int64_t ranks, std::int64_t rank);
 
 /// Bytes that each of `ranks` ranks sends in the last `num_steps` steps of denoising `e`: attention of all layers and both
-/// guidance branches, the velocity that ranks gather (4 n channels each to P - 1 others), and with two guidance groups the
+/// guidance branches, the velocity that ranks gather (f32: 4 n channels each to P - 1 others), and with two guidance groups the
 /// velocity that each group's first rank sends to all others.
 std::vector<std::uint64_t> denoise_bytes(const Experiment& e, const model::Pipeline& pipeline, std::int64_t ranks, std::int64_t num_steps);
 

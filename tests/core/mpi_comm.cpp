@@ -84,6 +84,70 @@ void test_all_to_all(const Comm& comm) {
   }
 }
 
+// Two exchanges under way at once, driven by the loops of this thread alone, messages to and from each rank in both.
+void test_exchanges_under_way(const Comm& comm) {
+  const int me = comm.rank();
+  for (const std::size_t bytes : {std::size_t{0}, std::size_t{10}, std::size_t{70'001}, std::size_t{3'000'001}}) {
+    struct Way {
+      std::vector<std::string> send, recv;
+      std::vector<Comm::Message> messages;
+      Exchange exchange;
+    };
+    std::vector<Way> ways(2);
+    for (std::size_t w = 0; w < ways.size(); ++w) {
+      Way& way = ways[w];
+      way.send.resize(index(comm.size())), way.recv.resize(index(comm.size()));
+      for (int r = 0; r < comm.size(); ++r) {
+        std::string& send = way.send[index(r)];
+        for (std::size_t i = 0; i < bytes; ++i) send += static_cast<char>(byte(me, r, i) + static_cast<char>(w));
+        way.recv[index(r)].assign(bytes, '?');
+        // One way here, the other there: sizes of one message need not be equal.
+        if (r == me)
+          way.messages.push_back({r, send.data(), bytes, way.recv[index(r)].data(), bytes});
+        else
+          way.messages.push_back({r, send.data(), bytes, nullptr, 0}), way.messages.push_back({r, nullptr, 0, way.recv[index(r)].data(), bytes});
+      }
+    }
+    CHECK(ways[0].exchange.progress());  // nothing under way
+    ways[0].exchange.wait();
+    const std::uint64_t before = Comm::bytes_sent();
+    bool done = false;
+    {
+      const std::thread::id self = std::this_thread::get_id();
+      const Polling polling([&] {
+        CHECK(std::this_thread::get_id() == self);
+        const bool first = ways[0].exchange.progress(), second = ways[1].exchange.progress();
+        done = first && second;
+      });
+      for (Way& way : ways) way.exchange.start(comm, way.messages);
+      while (!done) parallel_for(64, [](int64_t) {});
+    }
+    CHECK(Comm::bytes_sent() - before == 2 * bytes * index(comm.size() - 1));
+    for (std::size_t w = 0; w < ways.size(); ++w)
+      for (int r = 0; r < comm.size(); ++r)
+        for (std::size_t i = 0; i < bytes; ++i)
+          CHECK(ways[w].recv[index(r)][i] == static_cast<char>(byte(r, me, i) + static_cast<char>(w)));
+    // Ended by its destructor; a second start before the end is refused.
+    std::string last(bytes, '?');
+    {
+      Exchange left;
+      const int next = (me + 1) % comm.size(), previous = (me + comm.size() - 1) % comm.size();
+      const std::vector<Comm::Message> one{{next, ways[0].send[index(next)].data(), bytes, nullptr, 0}, {previous, nullptr, 0, last.data(), bytes}};
+      if (comm.size() > 1) left.start(comm, one);
+      if (comm.size() > 1 && bytes > 0) {
+        bool refused = false;
+        try {
+          left.start(comm, one);
+        } catch (const Error&) {
+          refused = true;
+        }
+        CHECK(refused);
+      }
+    }
+    for (std::size_t i = 0; comm.size() > 1 && i < bytes; ++i) CHECK(last[i] == byte((me + comm.size() - 1) % comm.size(), me, i));
+  }
+}
+
 void test_broadcast_and_exchange(const Comm& comm) {
   const int me = comm.rank(), ranks = comm.size();
   for (int root = 0; root < ranks; ++root) {
@@ -218,6 +282,20 @@ std::vector<Case> cases() {
   return all;
 }
 
+/// Bytes that this rank sends in one layer, from the plan of its pieces.
+std::uint64_t bytes_of(model::Partition partition, model::Numerics numerics, const Case& c, const Comm& comm) {
+  const Interval mine = slice(c.tokens, comm.size(), comm.rank());
+  int64_t rows = 2 * mine.size() * c.heads * (comm.size() - 1);
+  if (partition == model::Partition::heads && comm.size() > 1) {
+    rows = 0;
+    for (const HeadPiece& p : pieces_given(c.heads, c.tokens, comm.size(), comm.rank()))
+      if (p.peer != comm.rank()) rows += 2 * p.tokens.size() + p.queries.size();
+    for (const HeadPiece& p : pieces_taken(c.heads, c.tokens, comm.size(), comm.rank()))
+      if (p.peer != comm.rank()) rows += p.queries.size();
+  }
+  return static_cast<std::uint64_t>(rows * c.head_dim * (numerics == model::Numerics::f32 ? 4 : 2));
+}
+
 /// Digest of all outputs: the same for every number of ranks and threads, on every machine.
 constexpr const char* golden = "0440f5328f1557f1b111af531396e5c5e761c15b13bbc8f4de24d2a5c8cda10a";
 
@@ -231,15 +309,26 @@ std::string test_attention(const Comm& comm) {
     const Interval mine = slice(c.tokens, comm.size(), comm.rank());
     const int64_t at = mine.begin * width;
     for (const auto numerics : {model::Numerics::f32, model::Numerics::bf16, model::Numerics::bf16_amx}) {
+      const auto attend = [&](const Comm& ranks, model::Partition partition, int64_t first, float* out) {
+        const auto attention = model::SelfAttention::make(ranks, partition, numerics, c.tokens, c.heads, c.head_dim);
+        for (const float sign : {-1.0f, 1.0f}) {  // twice: buffers are kept, and nothing of the first may be left in the second
+          test::Floats turned(q.begin() + first, q.end());
+          for (float& x : turned) x *= sign;
+          attention->values(v.data() + first);
+          attention->queries(turned.data());
+          attention->keys(k.data() + first);
+          attention->attend(out);
+        }
+      };
       test::Floats solo(q.size());
-      model::self_attention(Comm::solo(), model::Partition::heads, numerics, c.tokens, c.heads, c.head_dim, q.data(),
-                            k.data(), v.data(), solo.data());
+      attend(Comm::solo(), model::Partition::heads, 0, solo.data());
       if (numerics == model::Numerics::f32) digest.update(solo.data(), solo.size() * sizeof(float));
       for (const auto partition : {model::Partition::heads, model::Partition::stream}) {
         // One row more on each side: nothing may be written there.
         test::Floats out(index((mine.size() + 2) * width), 12345.0f);
-        model::self_attention(comm, partition, numerics, c.tokens, c.heads, c.head_dim, q.data() + at, k.data() + at,
-                              v.data() + at, out.data() + width);
+        const std::uint64_t before = Comm::bytes_sent();
+        attend(comm, partition, at, out.data() + width);
+        CHECK(Comm::bytes_sent() - before == 2 * bytes_of(partition, numerics, c, comm));
         CHECK(test::same_bits(out.data() + width, solo.data() + at, mine.size() * width));
         for (int64_t i = 0; i < width; ++i)
           CHECK(out[index(i)] == 12345.0f && out[out.size() - 1 - index(i)] == 12345.0f);
@@ -255,6 +344,10 @@ int run(const std::string& mode) {
   CHECK(mode != "--fail" || world.rank() != world.size() - 1);
   test_all_gather(world);
   test_all_to_all(world);
+  for (const int threads : {3, 1}) {
+    set_num_threads(threads);
+    test_exchanges_under_way(world);
+  }
   test_broadcast_and_exchange(world);
   test_splits(world);
   test_shared_floats_that_do_not_fit(world.split_node());

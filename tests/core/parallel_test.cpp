@@ -72,6 +72,36 @@ TEST_P(Parallel, UsesNoMoreThreadsThanAskedFor) {
   EXPECT_LE(seen.size(), static_cast<std::size_t>(GetParam()));
 }
 
+TEST_P(Parallel, PollsOnTheCallingThreadAlone) {
+  const std::thread::id self = std::this_thread::get_id();
+  int outer = 0, inner = 0;
+  std::atomic<int> here = 0;
+  const auto loop = [&] {
+    here = 0;
+    parallel_for(500, [&](int64_t) { here += std::this_thread::get_id() == self; });
+  };
+  {
+    const Polling first([&] { ++outer; });
+    {
+      const Polling second([&] {
+        EXPECT_EQ(std::this_thread::get_id(), self);
+        ++inner;
+      });
+      loop();
+      EXPECT_EQ(inner, here) << "after each item of this thread, and of no other";
+      EXPECT_EQ(outer, 0) << "the last made one alone";
+      parallel_for(1, [](int64_t) {});
+      EXPECT_EQ(inner, here + 1);
+    }
+    loop();
+    EXPECT_EQ(outer, here);
+    EXPECT_TRUE(GetParam() > 1 || outer == 500);
+  }
+  const int before = outer + inner;
+  loop();
+  EXPECT_EQ(outer + inner, before) << "gone";
+}
+
 INSTANTIATE_TEST_SUITE_P(Threads, Parallel, ::testing::Values(1, 2, 4));
 
 TEST(Threads, BadCountsAreErrors) {

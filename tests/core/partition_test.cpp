@@ -3,6 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
+#include <utility>
+
 namespace reel {
 namespace {
 
@@ -57,6 +60,39 @@ TEST(Partition, AttentionSharesCoverEveryPairOnceAndAreBalancedWithinOneRow) {
         ASSERT_TRUE(rows == total / ranks || rows == (total + ranks - 1) / ranks) << rows << " of " << total;
       }
       ASSERT_EQ(next, total);
+    }
+}
+
+TEST(Partition, PiecesGivenAreThoseTakenInTheSameOrder) {
+  struct Case {
+    int64_t heads, tokens;
+  };
+  for (const Case c : {Case{12, 1560}, {5, 1031}, {1, 24}})
+    for (const int ranks : {1, 2, 3, 5, 8, 12, 24, 100}) {
+      if (ranks > c.tokens) continue;
+      struct Way {
+        std::vector<std::pair<int64_t, Interval>> given, taken;  // (item, queries) of one owner and one worker
+      };
+      std::map<std::pair<int, int>, Way> ways;
+      for (int rank = 0; rank < ranks; ++rank) {
+        const Interval own = slice(c.tokens, ranks, rank);
+        int64_t queries = 0, work = 0;
+        for (const HeadPiece& p : pieces_given(c.heads, c.tokens, ranks, rank)) {
+          ASSERT_EQ(p.tokens, own);
+          ASSERT_EQ(attention_share(c.heads, c.tokens, ranks, p.peer)[static_cast<std::size_t>(p.item)].head, p.head);
+          ways[{rank, p.peer}].given.emplace_back(p.item, p.queries);
+          queries += p.queries.size();
+        }
+        ASSERT_EQ(queries, own.size() * c.heads) << "each query goes to one worker";
+        for (const HeadPiece& p : pieces_taken(c.heads, c.tokens, ranks, rank)) {
+          ASSERT_EQ(p.tokens, slice(c.tokens, ranks, p.peer));
+          ways[{p.peer, rank}].taken.emplace_back(p.item, p.queries);
+          work += p.queries.size();
+        }
+        ASSERT_EQ(work, slice(c.heads * c.tokens, ranks, rank).size());
+      }
+      ASSERT_EQ(ways.size(), static_cast<std::size_t>(ranks) * static_cast<std::size_t>(ranks));
+      for (const auto& [ranks_of, way] : ways) ASSERT_EQ(way.given, way.taken) << ranks_of.first << " to " << ranks_of.second;
     }
 }
 

@@ -12,6 +12,7 @@
 namespace reel::study {
 namespace {
 
+using model::Numerics;
 using model::Partition;
 using test::expect_contains;
 using std::int64_t;
@@ -47,7 +48,7 @@ TEST(Traffic, HeadsAsCountedRowByRow) {
     for (int64_t ranks = 1; ranks <= 11; ++ranks) {
       const std::vector<std::uint64_t> expected = counted(tokens, heads, 32, ranks);
       for (int64_t rank = 0; rank < ranks; ++rank)
-        EXPECT_EQ(attention_bytes(Partition::heads, tokens, heads, 32, ranks, rank), expected[static_cast<std::size_t>(rank)])
+        EXPECT_EQ(attention_bytes(Partition::heads, Numerics::f32, tokens, heads, 32, ranks, rank), expected[static_cast<std::size_t>(rank)])
             << tokens << " tokens, " << heads << " heads, rank " << rank << " of " << ranks;
     }
 }
@@ -56,14 +57,59 @@ TEST(Traffic, WholeHeadsAreTheKnownFormula) {
   // 4 S D / P (P - 1) / P elements; 40 heads of 128 at 480p, S = 32,760, on 8 ranks: 294 MB for each layer and rank.
   constexpr int64_t s = 32'760, d = 5120;
   for (const int64_t p : {2, 4, 5, 8, 10, 20, 40})
-    EXPECT_EQ(attention_bytes(Partition::heads, s, 40, 128, p, p - 1), static_cast<std::uint64_t>(4 * 4 * s * d / p * (p - 1) / p)) << p;
-  EXPECT_NEAR(static_cast<double>(attention_bytes(Partition::heads, s, 40, 128, 8, 0)), 294e6, 0.5e6);
+    EXPECT_EQ(attention_bytes(Partition::heads, Numerics::f32, s, 40, 128, p, p - 1),
+              static_cast<std::uint64_t>(4 * 4 * s * d / p * (p - 1) / p)) << p;
+  EXPECT_NEAR(static_cast<double>(attention_bytes(Partition::heads, Numerics::f32, s, 40, 128, 8, 0)), 294e6, 0.5e6);
   // A stream brings every key and value to every rank: 2 S D (P - 1) / P.
   for (const int64_t p : {1, 2, 4, 8})
-    EXPECT_EQ(attention_bytes(Partition::stream, s, 40, 128, p, 0), static_cast<std::uint64_t>(4 * 2 * s * d * (p - 1) / p)) << p;
+    EXPECT_EQ(attention_bytes(Partition::stream, Numerics::f32, s, 40, 128, p, 0), static_cast<std::uint64_t>(4 * 2 * s * d * (p - 1) / p)) << p;
   // Ranks with a token more send more: 7 tokens on 2 ranks are 4 and 3.
-  EXPECT_EQ(attention_bytes(Partition::stream, 7, 1, 32, 2, 0), 4u * 2 * 4 * 32);
-  EXPECT_EQ(attention_bytes(Partition::stream, 7, 1, 32, 2, 1), 4u * 2 * 3 * 32);
+  EXPECT_EQ(attention_bytes(Partition::stream, Numerics::f32, 7, 1, 32, 2, 0), 4u * 2 * 4 * 32);
+  EXPECT_EQ(attention_bytes(Partition::stream, Numerics::f32, 7, 1, 32, 2, 1), 4u * 2 * 3 * 32);
+}
+
+// The plan that ranks follow, piece by piece and batch by batch.
+std::vector<std::uint64_t> replayed(Partition partition, int64_t num_tokens, int64_t num_heads, int64_t row_bytes, int ranks) {
+  std::vector<int64_t> rows(static_cast<std::size_t>(ranks));
+  for (int rank = 0; rank < ranks; ++rank) {
+    int64_t& sent = rows[static_cast<std::size_t>(rank)];
+    if (partition == Partition::stream) {
+      for (int64_t first = 0; first < num_tokens; first += 1024)
+        sent += 2 * num_heads * (ranks - 1) * intersect({first, std::min(num_tokens, first + 1024)}, slice(num_tokens, ranks, rank)).size();
+      continue;
+    }
+    for (const HeadPiece& p : pieces_given(num_heads, num_tokens, ranks, rank))
+      if (p.peer != rank) sent += 2 * p.tokens.size() + p.queries.size();
+    for (const HeadPiece& p : pieces_taken(num_heads, num_tokens, ranks, rank))
+      if (p.peer != rank) sent += p.queries.size();
+  }
+  std::vector<std::uint64_t> sent;
+  for (const int64_t r : rows) sent.push_back(static_cast<std::uint64_t>(r * row_bytes));
+  return sent;
+}
+
+TEST(Traffic, PlansOfUpTo1024RanksSendWhatTheFormulaSays) {
+  struct Case {
+    int64_t tokens, heads, head_dim;
+  };
+  // 480p and 720p of 81 frames, one picture, and sizes that nothing divides.
+  for (const Case c : {Case{32'760, 12, 128}, {75'600, 40, 128}, {1560, 12, 128}, {1031, 7, 20}})
+    for (const int ranks : {1, 2, 3, 4, 5, 7, 8, 12, 13, 16, 24, 31, 40, 64, 100, 127, 240, 480, 500, 777, 1023, 1024}) {
+      const bool half = ranks % 2 == 0;  // each profile with some
+      for (const Partition partition : {Partition::heads, Partition::stream}) {
+        const std::vector<std::uint64_t> sent = replayed(partition, c.tokens, c.heads, c.head_dim * (half ? 2 : 4), ranks);
+        for (int rank = 0; rank < ranks; ++rank)
+          ASSERT_EQ(attention_bytes(partition, half ? Numerics::bf16 : Numerics::f32, c.tokens, c.heads, c.head_dim, ranks, rank),
+                    sent[static_cast<std::size_t>(rank)])
+              << c.tokens << " tokens, rank " << rank << " of " << ranks;
+      }
+    }
+}
+
+TEST(Traffic, InBf16IsHalf) {
+  for (const Partition partition : {Partition::heads, Partition::stream})
+    for (const Numerics numerics : {Numerics::bf16, Numerics::bf16_amx})
+      EXPECT_EQ(2 * attention_bytes(partition, numerics, 37, 5, 20, 3, 1), attention_bytes(partition, Numerics::f32, 37, 5, 20, 3, 1));
 }
 
 class Steps : public ::testing::Test {
@@ -78,7 +124,7 @@ class Steps : public ::testing::Test {
 
 TEST_F(Steps, AreLayersBranchesAndTheVelocity) {
   // 2 latent frames of 4 x 8, patches of 2 x 2: 16 tokens of 64 output channels, 30 layers, two calls a step.
-  const auto attention = [](Partition p, int64_t rank) { return attention_bytes(p, 16, 12, 128, 3, rank); };
+  const auto attention = [](Partition p, int64_t rank) { return attention_bytes(p, Numerics::f32, 16, 12, 128, 3, rank); };
   const std::vector<std::uint64_t> sent = denoise_bytes(shot("[sampler]\nsteps = 7\n"), wan, 3, 7);
   for (int64_t r = 0; r < 3; ++r) {
     const std::uint64_t own = r == 0 ? 6 : 5;
@@ -91,11 +137,19 @@ TEST_F(Steps, AreLayersBranchesAndTheVelocity) {
   EXPECT_EQ(denoise_bytes(shot(""), wan, 1, 50), (std::vector<std::uint64_t>{0}));
 }
 
+TEST_F(Steps, InBf16SendHalfOfTheAttention) {
+  const model::Pipeline half = model::Pipeline::synthetic("wan2.1-t2v-1.3b", 0, Numerics::bf16);
+  const Experiment e = shot("[sampler]\nsteps = 1\nguidance = 1.0\n");
+  const std::uint64_t attention = 30 * attention_bytes(Partition::heads, Numerics::f32, 16, 12, 128, 2, 0), velocity = 4 * 8 * 64;
+  EXPECT_EQ(denoise_bytes(e, wan, 2, 1)[0], attention + velocity);
+  EXPECT_EQ(denoise_bytes(e, half, 2, 1)[0], attention / 2 + velocity) << "the velocity stays f32";
+}
+
 TEST_F(Steps, OfTwoGroupsEachHasOneBranch) {
   // 3 ranks: two for the prompt, one for the negative; the first of each sends its velocity [16, 2, 4, 8] to both others.
   const std::vector<std::uint64_t> sent = denoise_bytes(shot("[sampler]\nsteps = 1\n[run]\nguidance_groups = 2\n"), wan, 3, 1);
   const std::uint64_t velocity = 4 * 16 * 2 * 4 * 8;
-  const auto pair = [](int64_t rank) { return 30 * attention_bytes(Partition::heads, 16, 12, 128, 2, rank) + 4 * 8 * 64; };
+  const auto pair = [](int64_t rank) { return 30 * attention_bytes(Partition::heads, Numerics::f32, 16, 12, 128, 2, rank) + 4 * 8 * 64; };
   EXPECT_EQ(sent, (std::vector<std::uint64_t>{pair(0) + 2 * velocity, pair(1), 2 * velocity}));
 }
 
@@ -103,7 +157,7 @@ TEST_F(Steps, OfTheLastSegmentsAreSmaller) {
   // 161 frames: segments of 21, 21 and 3 latent frames; the last sitting did the last segment and one step of the one before.
   const Experiment e = shot("[sampler]\nsteps = 4\nguidance = 1.0\n", 161);
   const auto step = [&](int64_t frames) {
-    return 30 * attention_bytes(Partition::heads, frames * 8, 12, 128, 2, 0) + 4 * static_cast<std::uint64_t>(frames) * 4 * 64;
+    return 30 * attention_bytes(Partition::heads, Numerics::f32, frames * 8, 12, 128, 2, 0) + 4 * static_cast<std::uint64_t>(frames) * 4 * 64;
   };
   EXPECT_EQ(denoise_bytes(e, wan, 2, 5)[0], 4 * step(3) + step(21));
   EXPECT_EQ(denoise_bytes(e, wan, 2, 12)[0], 4 * step(3) + 8 * step(21));
