@@ -101,7 +101,9 @@ int run(int argc, char** argv) {
     const Tensor velocity = transformer.forward(world, partition, latents, {&timestep, 1}, context);
     world.barrier();
     seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
-    comm_shares.push_back((Comm::seconds() - comm_before) / seconds.back());
+    comm_shares.push_back(0);
+    for (const int64_t ppm : world.all_gather(std::llround((Comm::seconds() - comm_before) / seconds.back() * 1e6)))
+      comm_shares.back() += static_cast<double>(ppm) * 1e-6 / world.size();
     sent = Comm::bytes_sent() - before;
     shares.push_back(transformer_flops(c, tokens, context_length).total() / seconds.back() / peak);
     digest = sha256_hex(velocity.data(), static_cast<std::size_t>(velocity.size()) * sizeof(float));
@@ -109,9 +111,6 @@ int run(int argc, char** argv) {
   std::sort(seconds.begin(), seconds.end());
   std::sort(shares.begin(), shares.end());
   std::sort(comm_shares.begin(), comm_shares.end());
-  double comm_share = 0;
-  for (const int64_t millionths : world.all_gather(std::llround(comm_shares[comm_shares.size() / 2] * 1e6)))
-    comm_share += static_cast<double>(millionths) * 1e-6 / world.size();
   const int64_t n = slice(tokens, world.size(), world.rank()).size();
   const std::uint64_t formula = static_cast<std::uint64_t>(c.num_layers) * study::attention_bytes(partition, numerics, tokens, c.num_heads, c.head_dim, world.size(), world.rank()) +
                                 static_cast<std::uint64_t>(4 * n * c.out_channels * c.patch_size() * (world.size() - 1));
@@ -125,7 +124,8 @@ int run(int argc, char** argv) {
               o.partition.c_str());
   std::printf("seconds  %.3f (median of %lld; %.3f to %.3f)\n", seconds[seconds.size() / 2], static_cast<long long>(o.repeats), seconds.front(), seconds.back());
   std::printf("of peak  %.3f (median; %.3f to %.3f)\n", shares[shares.size() / 2], shares.front(), shares.back());
-  std::printf("of comm  %.4f (time in MPI calls, waiting included: median on each rank, mean of the ranks)\n", comm_share);
+  std::printf("of comm  %.4f (time in MPI calls, waiting for slower ranks included, mean of the ranks: median; %.4f to %.4f)\n",
+              comm_shares[comm_shares.size() / 2], comm_shares.front(), comm_shares.back());
   std::printf("memory   %.2f GB of all ranks, shared pages counted for each; by formula %.2f of weights and %.2f of activations\n", memory * 1e-9,
               expected.weights * 1e-9, expected.activations * 1e-9);
   std::printf("bytes    %llu sent by rank 0 in a step, as the formula says\n", static_cast<unsigned long long>(sent));
