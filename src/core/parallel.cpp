@@ -22,7 +22,7 @@ int threads = 1;
 // Loops within a loop run on the thread that meets them: the outer one has enough work, and a thread that waited for the
 // inner one would begin further outer items, one on top of the other.
 thread_local bool within = false;
-thread_local const std::function<void()>* polling = nullptr;
+thread_local Polling* polling = nullptr;
 
 struct Within {
   Within() { within = true; }
@@ -32,7 +32,7 @@ std::optional<tbb::global_control> control;
 
 void run_item(void* context, void (*body)(void*, std::int64_t), std::int64_t i) {
   body(context, i);
-  if (polling) (*polling)();
+  if (polling) detail::poll();
 }
 
 #if defined(__SANITIZE_THREAD__)
@@ -73,7 +73,18 @@ int num_cores() {
   return sched_getaffinity(0, sizeof mask, &mask) == 0 ? CPU_COUNT(&mask) : 1;
 }
 
-Polling::Polling(std::function<void()> poll) : poll_(std::move(poll)), before_(polling) { polling = &poll_; }
+void detail::poll() {
+  const auto now = std::chrono::steady_clock::now();
+  if (now < polling->next_) return;
+  polling->poll_();
+  polling->next_ = now + polling->period_;
+}
+
+Polling::Polling(std::function<void()> poll, double period_s)
+    : poll_(std::move(poll)), period_(std::chrono::duration_cast<std::chrono::steady_clock::duration>(std::chrono::duration<double>(period_s))),
+      before_(polling) {
+  polling = this;
+}
 Polling::~Polling() { polling = before_; }
 
 void detail::parallel_for(std::int64_t n, void* context, void (*body)(void*, std::int64_t)) {

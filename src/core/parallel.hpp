@@ -1,5 +1,6 @@
 #pragma once
 // Threads. Work is split over outputs only: there is no parallel reduction here, by design.
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -14,6 +15,7 @@ int num_threads();
 int num_cores();
 
 namespace detail {
+void poll();
 void parallel_for(std::int64_t n, void* context, void (*body)(void*, std::int64_t));
 }
 
@@ -25,18 +27,22 @@ void parallel_for(std::int64_t n, Body&& body) {
                        [](void* context, std::int64_t i) { (*static_cast<std::remove_reference_t<Body>*>(context))(i); });
 }
 
-/// While it lives, the thread that made it calls poll() after each item of its loops: so it can compute and drive an exchange
-/// with other ranks. Of several the last made one is called. Destroyed by the same thread, last made first.
+/// While it lives, the thread that made it calls poll() between the items of its loops, at most every `period_s`: so it can
+/// compute and drive an exchange with other ranks. Of several the last made one is called. Destroyed by the same thread, last
+/// made first.
 class Polling {
  public:
-  explicit Polling(std::function<void()> poll);
+  explicit Polling(std::function<void()> poll, double period_s = 1e-4);
   ~Polling();
   Polling(const Polling&) = delete;
   Polling& operator=(const Polling&) = delete;
 
  private:
+  friend void detail::poll();
   std::function<void()> poll_;
-  const std::function<void()>* before_;
+  std::chrono::steady_clock::duration period_;
+  std::chrono::steady_clock::time_point next_{};
+  Polling* before_;
 };
 
 }  // namespace reel

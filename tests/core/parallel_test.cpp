@@ -81,12 +81,12 @@ TEST_P(Parallel, PollsOnTheCallingThreadAlone) {
     parallel_for(500, [&](int64_t) { here += std::this_thread::get_id() == self; });
   };
   {
-    const Polling first([&] { ++outer; });
+    const Polling first([&] { ++outer; }, 0);
     {
       const Polling second([&] {
         EXPECT_EQ(std::this_thread::get_id(), self);
         ++inner;
-      });
+      }, 0);
       loop();
       EXPECT_EQ(inner, here) << "after each item of this thread, and of no other";
       EXPECT_EQ(outer, 0) << "the last made one alone";
@@ -100,6 +100,11 @@ TEST_P(Parallel, PollsOnTheCallingThreadAlone) {
   const int before = outer + inner;
   loop();
   EXPECT_EQ(outer + inner, before) << "gone";
+  int rare = 0;
+  const Polling seldom([&] { ++rare; }, 3600);
+  parallel_for(1, [](int64_t) {});  // on this thread
+  loop();
+  EXPECT_EQ(rare, 1) << "once in an hour";
 }
 
 INSTANTIATE_TEST_SUITE_P(Threads, Parallel, ::testing::Values(1, 2, 4));
