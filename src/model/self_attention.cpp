@@ -20,8 +20,8 @@ int64_t heads_in_budget(const Dims& dims) {
 }
 
 // Attention for items [begin, end) of a share. A source tells keys(item, first, n, room) and values, queries(item, first, n,
-// room) of row `first` of the item on, to be multiplied by scale(), and takes finished rows by put(item, row, finish), where
-// finish(out) writes one.
+// room) from row `first` of the item on, to be multiplied by scale(), and takes what came of each row by put(item, row, sums,
+// sum of exponentials).
 class ItemAttention {
  public:
   template <class Source>
@@ -52,8 +52,7 @@ class ItemAttention {
         const PackedHead& part = packed_[index((task.item - begin) * parts + p)];
         for (int64_t b = 0; b < part.num_blocks(); ++b) part.attend_block(b, scaled, 0, task.rows, nullptr, 0, state, sums.data());
       }
-      for (int64_t i = 0; i < task.rows; ++i)
-        source.put(task.item, task.first + i, [&](float* out) { finish_row(dims, sums.data() + i * dims.value_width(), state[i].sum, out); });
+      for (int64_t i = 0; i < task.rows; ++i) source.put(task.item, task.first + i, sums.data() + i * dims.value_width(), state[i].sum);
     });
   }
 
@@ -81,10 +80,7 @@ class Solo final : public SelfAttention {
   FloatRows values(int64_t h, int64_t first, int64_t, FloatBuffer&) const { return rows_of(v_, h, first); }
   FloatRows queries(int64_t h, int64_t first, int64_t, FloatBuffer&) const { return rows_of(q_, h, first); }
   float scale() const { return dims_.scale(); }
-  template <class Finish>
-  void put(int64_t h, int64_t row, Finish finish) {
-    finish(out_ + row * dims_.width() + h * dims_.head_dim);
-  }
+  void put(int64_t h, int64_t row, const float* sums, float sum) { finish_row(dims_, sums, sum, out_ + row * dims_.width() + h * dims_.head_dim); }
 
  private:
   FloatRows rows_of(const float* x, int64_t h, int64_t row) const { return {x + row * dims_.width() + h * dims_.head_dim, dims_.width()}; }
@@ -184,11 +180,10 @@ class Heads final : public SelfAttention {
   }
   float scale() const { return 1.0f; }  // the sender did
   // A result takes the place of its query, which has been read.
-  template <class Finish>
-  void put(int64_t item, int64_t row, Finish finish) {
+  void put(int64_t item, int64_t row, const float* sums, float sum) {
     thread_local FloatBuffer out;
     out.resize(index(dims_.head_dim));
-    finish(out.data());
+    kernels::table().divide(sums, dims_.head_dim, sum, out.data());
     far_q_.put(query_at_[index(item)] + row, out.data(), 1.0f);
   }
 
