@@ -114,7 +114,9 @@ Comm Comm::split_node() const {
   impl->owned = true;
   MPI_Comm_rank(impl->comm, &impl->rank);
   MPI_Comm_size(impl->comm, &impl->size);
-  return Comm(std::move(impl));
+  const Comm node(std::move(impl));
+  const int ranks = env_int("REEL_RANKS_PER_NODE");
+  return ranks > 0 ? node.split(node.rank() / ranks) : node;
 }
 
 void Comm::barrier() const {
@@ -180,6 +182,19 @@ void Exchange::start(const Comm& comm, std::span<const Comm::Message> messages) 
       check(MPI_Isend(static_cast<const char*>(m.send) + at, static_cast<int>(std::min(max_piece, m.send_bytes - at)),
                       MPI_BYTE, m.peer, 0, comm.impl_->comm, &requests.emplace_back(MPI_REQUEST_NULL)),
             "MPI_Isend");
+}
+
+void Exchange::start_broadcast(const Comm& comm, void* data, std::size_t bytes, int root) {
+  if (comm.size() == 1) return;
+  const Timer timer;
+  REEL_CHECK(requests_->all.empty(), "an exchange is under way");
+  if (comm.rank() == root) sent_bytes += bytes * static_cast<std::size_t>(comm.size() - 1);
+  // A rank passes a piece on part by part, one for each look at it: many pieces keep the line busy between two looks.
+  constexpr std::size_t piece = std::min(max_piece, std::size_t{4} << 20);
+  for (std::size_t at = 0; at < bytes; at += piece)
+    check(MPI_Ibcast(static_cast<char*>(data) + at, static_cast<int>(std::min(piece, bytes - at)), MPI_BYTE, root, comm.impl_->comm,
+                     &requests_->all.emplace_back(MPI_REQUEST_NULL)),
+          "MPI_Ibcast");
 }
 
 bool Exchange::progress() {
@@ -386,7 +401,7 @@ class SharedFile {
 
 }  // namespace
 
-SharedFloats::SharedFloats(const Comm& node, std::int64_t count) {
+SharedFloats::SharedFloats(const Comm& node, std::int64_t count) : size_(count) {
   // Room for at least one line, so that an empty set of weights still has an address.
   const std::size_t bytes = (static_cast<std::size_t>(count) * sizeof(float) + 64) / 64 * 64;
   if (node.size() == 1) {

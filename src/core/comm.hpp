@@ -25,7 +25,7 @@ class Comm {
 
   /// Ranks of equal colour form a communicator, ordered by rank here.
   Comm split(int color) const;
-  /// Ranks that share memory (one node).
+  /// Ranks that share memory (one node). For tests, REEL_RANKS_PER_NODE=n makes a node of every n of them.
   Comm split_node() const;
   void barrier() const;
   /// Copies `bytes` bytes from `root` to all.
@@ -98,6 +98,9 @@ class Exchange {
   /// Bytes to be sent must not change, and those to be received not be read, before the exchange has ended. The previous one
   /// must have ended. Messages to oneself are copied at once.
   void start(const Comm& comm, std::span<const Comm::Message> messages);
+  /// Copies `bytes` bytes from `root` to all, in pieces that are under way at the same time. All ranks of `comm` start the same
+  /// broadcasts in the same order, which is another than that of messages.
+  void start_broadcast(const Comm& comm, void* data, std::size_t bytes, int root);
   /// Lets MPI work, without waiting. True when all messages are sent and received.
   bool progress();
   void wait();
@@ -114,9 +117,11 @@ class SharedFloats {
   /// Collective over `node` (ranks that share memory). Throws Error (resources) when it does not fit.
   SharedFloats(const Comm& node, std::int64_t count);
   float* data() const noexcept { return data_; }
+  std::int64_t size() const noexcept { return size_; }
 
  private:
   std::shared_ptr<void> owner_;
+  std::int64_t size_ = 0;
   float* data_ = nullptr;
 };
 

@@ -38,13 +38,14 @@ void copy_frames(const Tensor& source, Interval from, Tensor& target, int64_t at
 
 }  // namespace
 
-Team Team::make(const Comm& world, Partition partition, int guidance_groups) {
+Team Team::make(const Comm& world, Partition partition, int guidance_groups, bool shard_weights) {
   if (guidance_groups > world.size())
     throw Error(Exit::launch, fmt::format("{} guidance groups on {} rank(s)", guidance_groups, world.size()),
                 "run.guidance_groups", "start at least as many ranks as groups");
   Team team;
   team.world = world;
   team.node = world.split_node();
+  if (shard_weights) team.nodes = Nodes::of(world, team.node);
   team.partition = partition;
   team.guidance_groups = guidance_groups;
   const int64_t first_half = slice(world.size(), 2, 0).size();
@@ -55,7 +56,7 @@ Team Team::make(const Comm& world, Partition partition, int guidance_groups) {
 Transformer load_transformer(const Pipeline& pipeline, const Team& team) {
   const auto source = pipeline.weights(Pipeline::Part::transformer, team.world);
   std::optional<Transformer> transformer;
-  team.world.together([&] { transformer.emplace(pipeline.transformer(), *source, team.node, pipeline.numerics()); });
+  team.world.together([&] { transformer.emplace(pipeline.transformer(), *source, team.node, pipeline.numerics(), team.nodes); });
   return std::move(*transformer);
 }
 

@@ -19,11 +19,13 @@ struct Team {
   Comm world = Comm::solo();
   Comm node = Comm::solo();    ///< ranks that share memory, and so the weights
   Comm branch = Comm::solo();  ///< ranks that work on the same guidance branch
+  Nodes nodes;                 ///< those that share out the transformer's blocks
   Partition partition = Partition::heads;
   int guidance_groups = 1;
   /// Collective over `world`. With 2 guidance groups the first half of the ranks takes the prompt, the second the
-  /// negative prompt. Throws Error (launch) for more groups than ranks.
-  static Team make(const Comm& world, Partition partition, int guidance_groups);
+  /// negative prompt. With `shard_weights` every node holds a share of the transformer's blocks. Throws Error (launch) for more
+  /// groups than ranks.
+  static Team make(const Comm& world, Partition partition, int guidance_groups, bool shard_weights = false);
 };
 
 /// Weights in place on every node. Collective over `team.world`: all ranks throw when one fails.
@@ -114,10 +116,12 @@ void expect_fit(const Pipeline& pipeline, const Team& team, const Shot& shot, co
 /// A model in memory, ready for any number of shots.
 class Renderer {
  public:
-  /// Loads the weights, one copy per node of `team`. Collective over team.world. `pipeline` must outlive the renderer.
+  /// Loads the weights, one copy per node of `team` or shared out among its nodes. Collective over team.world. `pipeline` must
+  /// outlive the renderer.
   Renderer(const Pipeline& pipeline, const Team& team, Observer& observer);
   /// Renders a shot from the text features of its prompt and, when guided, of its negative prompt. Collective over the
-  /// ranks of `team`, which may be another than the one that loaded: a rank can render alone what all loaded together.
+  /// ranks of `team`, which may be another than the one that loaded: a rank can render alone what all loaded together, unless
+  /// the weights are shared out.
   /// Throws Error (usage) when model and shot do not fit.
   /// Goes on from `state`, which a `keep` of the same shot heard; then `prompt` may be empty when nothing is left to denoise.
   Rendered render(const Team& team, const Shot& shot, const Tensor& prompt, const Tensor& negative, const Sampling& sampling,

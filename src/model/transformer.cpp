@@ -52,10 +52,10 @@ struct Transformer::Modulation {
   Tensor projection;              // [R, 6 D]
 };
 
-Transformer::Transformer(const TransformerConfig& config, const TensorSource& source, const Comm& node, Numerics numerics)
+Transformer::Transformer(const TransformerConfig& config, const TensorSource& source, const Comm& node, Numerics numerics, const Nodes& nodes)
     : config_(config), numerics_(numerics) {
   const int64_t d = config.width(), f = config.ffn_dim;
-  weights_ = std::make_unique<Weights>(load_weights(source, numerics, node, store_, [&](Binder& b) {
+  const auto bind_ends = [&](Binder& b) {
     Weights w;
     w.patch = b.linear_f32("patch_embedding", Shape{d, config.in_channels, config.patch_t, config.patch_h, config.patch_w});
     w.time_1 = b.linear_f32("condition_embedder.time_embedder.linear_1", {d, config.freq_dim});
@@ -63,24 +63,32 @@ Transformer::Transformer(const TransformerConfig& config, const TensorSource& so
     w.time_proj = b.linear_f32("condition_embedder.time_proj", {6 * d, d});
     w.text_1 = b.linear_f32("condition_embedder.text_embedder.linear_1", {d, config.text_dim});
     w.text_2 = b.linear_f32("condition_embedder.text_embedder.linear_2", {d, d});
-    for (int64_t i = 0; i < config.num_layers; ++i) {
-      const std::string name = fmt::format("blocks.{}", i);
-      Block block{};
-      block.scale_shift_table = b.vector(name + ".scale_shift_table", {1, 6, d});
-      block.self = bind_attention(b, name + ".attn1", d);
-      block.cross = bind_attention(b, name + ".attn2", d);
-      if (config.cross_attn_norm) {
-        block.norm2_weight = b.vector(name + ".norm2.weight", {d});
-        block.norm2_bias = b.vector(name + ".norm2.bias", {d});
-      }
-      block.ffn_in = b.linear(name + ".ffn.net.0.proj", f, d);
-      block.ffn_out = b.linear(name + ".ffn.net.2", d, f);
-      w.blocks.push_back(block);
-    }
     w.scale_shift_table = b.vector("scale_shift_table", {1, 2, d});
     w.proj_out = b.linear_f32("proj_out", {config.out_channels * config.patch_size(), d});
     return w;
-  }));
+  };
+  const auto bind_block = [&](Binder& b, int64_t i) {
+    const std::string name = fmt::format("blocks.{}", i);
+    Block block{};
+    block.scale_shift_table = b.vector(name + ".scale_shift_table", {1, 6, d});
+    block.self = bind_attention(b, name + ".attn1", d);
+    block.cross = bind_attention(b, name + ".attn2", d);
+    if (config.cross_attn_norm) {
+      block.norm2_weight = b.vector(name + ".norm2.weight", {d});
+      block.norm2_bias = b.vector(name + ".norm2.bias", {d});
+    }
+    block.ffn_in = b.linear(name + ".ffn.net.0.proj", f, d);
+    block.ffn_out = b.linear(name + ".ffn.net.2", d, f);
+    return block;
+  };
+  node.together([&] {
+    Binder all(source, numerics, nullptr);
+    bind_ends(all);
+    for (int64_t i = 0; i < config.num_layers; ++i) bind_block(all, i);
+    all.expect_all_used();
+  });
+  weights_ = std::make_unique<Weights>(load_weights(source, numerics, node, store_, bind_ends, Completeness::partial));
+  weights_->blocks = load_blocks(source, numerics, node, nodes, config.num_layers, blocks_, bind_block);
 }
 Transformer::~Transformer() = default;
 Transformer::Transformer(Transformer&&) noexcept = default;
@@ -119,7 +127,9 @@ Context Transformer::encode_context(const Tensor& text) const {
   multiply(weights_->text_2, hidden.data(), s, ctx.data());
   if (probe_) probe_(probe_context_, "text_embedder", -1, ctx.data(), s, d);
   Context context;
+  BlockPass pass(blocks_);
   for (const Block& block : weights_->blocks) {
+    pass.next();
     multiply(block.cross.k, ctx.data(), s, k.data());
     multiply(block.cross.v, ctx.data(), s, v.data());
     for_rows(s, [&](int64_t i) {
@@ -159,6 +169,7 @@ Tensor Transformer::forward(const Comm& comm, Partition partition, const Tensor&
   const Interval mine = slice(total, comm.size(), comm.rank());
   const int64_t n = mine.size();
   const auto eps = static_cast<float>(c.eps);
+  BlockPass pass(blocks_);
   const auto probe = [&](const char* name, int64_t layer, const Tensor& rows) {
     if (probe_) probe_(probe_context_, name, layer, rows.data(), rows.dim(0), rows.size() / rows.dim(0));
   };
@@ -243,6 +254,7 @@ Tensor Transformer::forward(const Comm& comm, Partition partition, const Tensor&
     return mods.row(modulation.row[static_cast<std::size_t>(token)]) + which * d;
   };
   for (int64_t layer = 0; layer < c.num_layers; ++layer) {
+    pass.next();
     const Block& block = weights_->blocks[static_cast<std::size_t>(layer)];
     for (int64_t r = 0; r < num_distinct; ++r)
       for (int64_t j = 0; j < 6 * d; ++j) {

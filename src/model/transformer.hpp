@@ -1,6 +1,6 @@
 #pragma once
 // WanTransformer3DModel: predicts the flow velocity of video latents. Tokens are split over ranks in contiguous slices;
-// weights are shared by the ranks of a node.
+// weights are shared by the ranks of a node, and blocks of them may lie on other nodes.
 // Legend: N tokens of all ranks, n of this one, D = heads * d, S context length, P patch size.
 #include <memory>
 #include <span>
@@ -29,20 +29,24 @@ std::int64_t num_tokens(const TransformerConfig& config, const Shape& latents);
 
 class Transformer {
  public:
-  /// Collective over `node`. Throws Error (input) when the weights do not fit the config.
-  Transformer(const TransformerConfig& config, const TensorSource& source, const Comm& node, Numerics numerics = Numerics::f32);
+  /// Collective over `node`. Throws Error (input) when the weights do not fit the config. With more than one of `nodes` each
+  /// of them holds its share of the blocks; then the calls below are collective over all ranks of all nodes.
+  Transformer(const TransformerConfig& config, const TensorSource& source, const Comm& node, Numerics numerics = Numerics::f32, const Nodes& nodes = {});
   ~Transformer();
   Transformer(Transformer&&) noexcept;
 
   const TransformerConfig& config() const noexcept { return config_; }
 
-  /// text [S, text_dim]: all S rows are attended, padding included. Local, replicated on every rank.
+  /// text [S, text_dim]: all S rows are attended, padding included. Replicated on every rank; local when one node holds all blocks.
   Context encode_context(const Tensor& text) const;
 
   /// Velocity [C_out, T, H, W] of `latents` [C_in, T, H, W], the same on every rank. `timesteps` holds one value, or one
   /// per token (expand_timesteps). T, H, W must be multiples of the patch. Collective over `comm`.
   Tensor forward(const Comm& comm, Partition partition, const Tensor& latents, std::span<const float> timesteps,
                  const Context& context) const;
+
+  /// Floats of weights in memory on this node.
+  std::int64_t num_floats_here() const noexcept { return store_.size() + blocks_.num_floats(); }
 
   std::int64_t num_tokens(const Shape& latents) const { return model::num_tokens(config_, latents); }
 
@@ -57,6 +61,7 @@ class Transformer {
   TransformerConfig config_;
   Numerics numerics_;
   SharedFloats store_;
+  SharedBlocks blocks_;
   std::unique_ptr<Weights> weights_;
   Probe probe_ = nullptr;
   void* probe_context_ = nullptr;

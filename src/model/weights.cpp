@@ -194,4 +194,44 @@ void Binder::fill(const Comm& node) const {
   });
 }
 
+Nodes Nodes::of(const Comm& world, const Comm& node) {
+  Nodes nodes{world.split(node.rank() == 0 ? 0 : 1)};
+  std::int64_t place[2] = {nodes.leaders.rank(), nodes.leaders.size()};
+  node.broadcast(place, sizeof place, 0);
+  nodes.index = place[0];
+  nodes.count = place[1];
+  return nodes;
+}
+
+SharedBlocks::SharedBlocks(const Comm& node, const Nodes& nodes, std::int64_t num_blocks, std::int64_t block_floats)
+    : node_(node), nodes_(nodes), num_blocks_(num_blocks), block_floats_(block_floats) {
+  num_here_ = num_blocks / nodes.count + (nodes.index < num_blocks % nodes.count ? 1 : 0);
+  num_buffers_ = std::min<std::int64_t>(2, nodes.count - 1);
+  store_ = SharedFloats(node, (num_here_ + num_buffers_) * block_floats);
+}
+
+float* SharedBlocks::block(std::int64_t i) const noexcept {
+  return store_.data() + (is_here(i) ? i / nodes_.count : num_here_ + i % num_buffers_) * block_floats_;
+}
+
+BlockPass::BlockPass(const SharedBlocks& blocks) : blocks_(blocks) {
+  if (blocks_.nodes_.count == 1) return;
+  blocks_.node_.barrier();  // no rank of this node is in the pass before
+  send(0);
+  if (blocks_.node_.rank() == 0) polling_.emplace([this] { exchange_.progress(); });
+}
+
+void BlockPass::next() {
+  if (blocks_.nodes_.count == 1) return;
+  exchange_.wait();
+  blocks_.node_.barrier();  // it is there for all ranks of this node, and none reads the one before
+  if (++next_ < blocks_.num_blocks_) send(next_);
+}
+
+void BlockPass::send(std::int64_t i) {
+  if (blocks_.node_.rank() == 0)
+    exchange_.start_broadcast(blocks_.nodes_.leaders, blocks_.block(i), static_cast<std::size_t>(blocks_.block_floats_) * sizeof(float),
+                              static_cast<int>(i % blocks_.nodes_.count));
+}
+
 }  // namespace reel::model

@@ -1,14 +1,17 @@
 #pragma once
-// Weights in memory: one copy per node, packed once at load into the panels that the kernels read.
+// Weights in memory: packed once at load into the panels that the kernels read. One copy per node, or the blocks of the
+// transformer shared out among nodes.
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "core/comm.hpp"
+#include "core/parallel.hpp"
 #include "core/tensor.hpp"
 #include "kernels/kernels.hpp"
 
@@ -114,6 +117,72 @@ auto load_weights(const TensorSource& source, Numerics numerics, const Comm& nod
   auto weights = bind(binder);
   binder.fill(node);
   return weights;
+}
+
+/// Nodes that share out the blocks of a model (run.shard_weights). By default one, which holds all of them.
+struct Nodes {
+  Comm leaders = Comm::solo();  ///< the first rank of every node; on the other ranks of no use
+  std::int64_t index = 0, count = 1;
+  /// Collective over `world`, of which `node` are the ranks of this node.
+  static Nodes of(const Comm& world, const Comm& node);
+};
+
+/// Blocks of one size, in order of use. Block i lies on node i mod P: so the nodes send by turns, and none holds more than one
+/// block more than another. What others hold passes through buffers: with 2 nodes one, as every second block is here, else
+/// two. In memory on a node: ceil or floor(blocks / P) + min(2, P - 1) blocks.
+class SharedBlocks {
+ public:
+  SharedBlocks() = default;
+  /// Collective over `node`. Throws Error (resources) when it does not fit.
+  SharedBlocks(const Comm& node, const Nodes& nodes, std::int64_t num_blocks, std::int64_t block_floats);
+  bool is_here(std::int64_t i) const noexcept { return i % nodes_.count == nodes_.index; }
+  /// Where block i lies, or passes through.
+  float* block(std::int64_t i) const noexcept;
+  /// In memory on this node.
+  std::int64_t num_floats() const noexcept { return store_.size(); }
+
+ private:
+  friend class BlockPass;
+  Comm node_ = Comm::solo();
+  Nodes nodes_;
+  std::int64_t num_blocks_ = 0, block_floats_ = 0, num_here_ = 0, num_buffers_ = 0;
+  SharedFloats store_;
+};
+
+/// One use of all blocks in order. The next one is on its way while a block is used: the first rank of every node sends or
+/// receives it, between the items of its loops. Collective over all ranks of all nodes: each makes the same passes.
+class BlockPass {
+ public:
+  /// The first block sets out.
+  explicit BlockPass(const SharedBlocks& blocks);
+  /// Waits until the next block is in place; the one before may be overwritten. Call it for each of them.
+  void next();
+
+ private:
+  void send(std::int64_t i);
+  const SharedBlocks& blocks_;
+  std::int64_t next_ = 0;
+  Exchange exchange_;
+  std::optional<Polling> polling_;
+};
+
+/// Measures, allocates this node's share, fills it. `bind(Binder&, i)` returns the structure of pointers of block i.
+template <class Bind>
+auto load_blocks(const TensorSource& source, Numerics numerics, const Comm& node, const Nodes& nodes, std::int64_t num_blocks, SharedBlocks& store,
+                 Bind bind) {
+  Binder measure(source, numerics, nullptr);
+  node.together([&] {
+    for (std::int64_t i = 0; i < num_blocks; ++i) bind(measure, i);
+  });
+  REEL_CHECK(measure.num_floats() % num_blocks == 0);
+  store = SharedBlocks(node, nodes, num_blocks, measure.num_floats() / num_blocks);
+  std::vector<decltype(bind(measure, 0))> blocks;
+  for (std::int64_t i = 0; i < num_blocks; ++i) {
+    Binder binder(source, numerics, store.block(i));
+    blocks.push_back(bind(binder, i));
+    if (store.is_here(i)) binder.fill(node);
+  }
+  return blocks;
 }
 
 }  // namespace reel::model

@@ -41,6 +41,7 @@ Benchmark parse_benchmark(std::string_view text, const std::filesystem::path& fi
                 "give fewer, or make shot.frames longer");
   b.sampler = read_sampler(root.table("sampler"));
   b.run = read_run(root.table("run"));
+  if (b.run.shard_weights) root.table("run").error("shard_weights", "every rank films alone here, with all weights on its node", "leave it out");
   b.dir = resolved_path(file, root.table("output").text("dir", "results"));
   document.finish();
   return b;

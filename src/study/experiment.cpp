@@ -160,6 +160,7 @@ Run read_run(TableReader table) {
   run.num_threads = table.integer("threads", 0, 0, 4096);
   run.partition = table.choice("partition", "heads", {"heads", "stream", "auto"});
   run.guidance_groups = table.integer("guidance_groups", 1, 1, 2);
+  run.shard_weights = table.flag("shard_weights", false);
   if (run.partition == "auto" && table.has("guidance_groups"))
     table.error("guidance_groups", "run.partition = \"auto\" chooses the guidance groups too", "leave one of the two out");
   if (run.guidance_groups == 2 && run.num_ranks % 2 == 1) {
@@ -199,10 +200,9 @@ json sampler_json(const Sampler& sampler) {
 namespace {
 
 json run_json(const Run& run) {
-  return {{"ranks", run.num_ranks},
-          {"threads", run.num_threads},
-          {"partition", run.partition},
-          {"guidance_groups", run.guidance_groups}};
+  json j{{"ranks", run.num_ranks}, {"threads", run.num_threads}, {"partition", run.partition}, {"guidance_groups", run.guidance_groups}};
+  if (run.shard_weights) j["shard_weights"] = true;  // without it names of results stay what they were before there was such a key
+  return j;
 }
 
 }  // namespace

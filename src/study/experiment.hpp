@@ -34,6 +34,8 @@
 // | run.partition             | heads, stream, auto     | heads            | how attention is split; auto: the fewest |
 // |                           |                         |                  | bytes, of partitions and guidance groups |
 // | run.guidance_groups       | 1, 2                    | 1                | rank groups for the guidance branches    |
+// | run.shard_weights         | true, false             | false            | the transformer's blocks shared out over |
+// |                           |                         |                  | nodes instead of a copy on each          |
 // | output.dir                | path                    | results          | folder for results                       |
 // | output.latents            | true, false             | true             | keep the last latents in the result      |
 // | output.pixels             | true, false             | true             | keep the pixels in the result            |
@@ -92,6 +94,7 @@ struct Run {
   std::int64_t num_ranks = 0, num_threads = 0;  ///< 0: whatever is there
   std::string partition = "heads";
   std::int64_t guidance_groups = 1;
+  bool shard_weights = false;
 };
 
 struct Output {

@@ -260,7 +260,7 @@ RunSummary run_experiment(const Experiment& e, const Comm& world, const std::str
   layout.num_ranks = world.size();
   layout.num_threads = num_threads();
   const model::Team team = model::Team::make(
-      world, layout.partition == "stream" ? model::Partition::stream : model::Partition::heads, static_cast<int>(layout.guidance_groups));
+      world, layout.partition == "stream" ? model::Partition::stream : model::Partition::heads, static_cast<int>(layout.guidance_groups), layout.shard_weights);
   model::Shot shot = model_shot(e);
   const model::Sampling sampling = model_sampling(e.sampler);
   Tensor first_frames;

@@ -77,6 +77,7 @@ std::string layout_name(const std::vector<double>& threads, const Run& run) {
                           : fmt::format("{} ranks, {:.0f} threads", threads.size(), std::accumulate(threads.begin(), threads.end(), 0.0));
   if (run.partition != "heads") name += " " + run.partition;
   if (run.guidance_groups != 1) name += fmt::format(" g{}", run.guidance_groups);
+  if (run.shard_weights) name += " sharded";
   return name;
 }
 

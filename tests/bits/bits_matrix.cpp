@@ -1,9 +1,10 @@
 // The promise as a program: one shot of a tiny pipeline on every layout this launch allows. Started by CTest with 1, 2, 3,
 // 5 and 8 ranks; inside, every instruction set x threads x partition x guidance group renders the same shot, and every
 // digest must equal the golden one.
-//   bits_matrix MODEL GOLDEN [--differ|--long|--bf16|--bf16-amx]
+//   bits_matrix MODEL GOLDEN [--differ|--long|--bf16|--bf16-amx] [--shard-weights]
 // --differ (negative controls): every digest must be another one. --long: 10 seconds in segments of 9 frames. --bf16, --bf16-amx:
-// that numerics profile, with the instructions made for it too.
+// that numerics profile, with the instructions made for it too. --shard-weights: blocks shared out over nodes, which
+// REEL_RANKS_PER_NODE makes of this machine.
 #include <cstdio>
 #include <fstream>
 #include <string>
@@ -19,8 +20,8 @@ namespace {
 using namespace reel;
 using namespace reel::model;
 
-std::string render_digest(const Pipeline& pipeline, const Comm& world, Partition partition, int groups, bool long_shot) {
-  const Team team = Team::make(world, partition, groups);
+std::string render_digest(const Pipeline& pipeline, const Comm& world, Partition partition, int groups, bool long_shot, bool shard_weights) {
+  const Team team = Team::make(world, partition, groups, shard_weights);
   Shot shot;
   shot.prompts = {"A red ball rolls down a wooden ramp.", "blurry"};
   shot.num_frames = long_shot ? 161 : 9;
@@ -43,9 +44,10 @@ std::string render_digest(const Pipeline& pipeline, const Comm& world, Partition
 }
 
 int run(int argc, char** argv) {
-  if (argc < 3) throw Error(Exit::usage, "bits_matrix MODEL GOLDEN [--differ|--long|--bf16|--bf16-amx]");
+  if (argc < 3) throw Error(Exit::usage, "bits_matrix MODEL GOLDEN [--differ|--long|--bf16|--bf16-amx] [--shard-weights]");
   const std::string_view option = argc > 3 ? argv[3] : "";
   const bool differ = option == "--differ", long_shot = option == "--long", bf16 = option.starts_with("--bf16");
+  const bool shard_weights = std::string_view(argv[argc - 1]) == "--shard-weights";
   std::string golden;
   std::ifstream(argv[2]) >> golden;
   const Comm world = Comm::world();
@@ -66,7 +68,7 @@ int run(int argc, char** argv) {
         for (int groups = 1; groups <= std::min(2, world.size()); ++groups) {
           if (long_shot && threads > 1) continue;
           set_num_threads(threads);
-          const std::string digest = render_digest(pipeline, world, partition, groups, long_shot);
+          const std::string digest = render_digest(pipeline, world, partition, groups, long_shot, shard_weights);
           ++runs;
           if (world.rank() != 0) continue;
           const bool ok = (digest == golden) != differ;

@@ -174,6 +174,26 @@ void test_broadcast_and_exchange(const Comm& comm) {
   CHECK(from_above == std::string(from_above.size(), static_cast<char>('a' + me + 1)));
 }
 
+// Two broadcasts under way at once, from different roots, while other messages are exchanged.
+void test_broadcasts_under_way(const Comm& comm) {
+  const int me = comm.rank(), ranks = comm.size();
+  for (const std::size_t bytes : {std::size_t{0}, std::size_t{1}, std::size_t{100'003}, std::size_t{9'000'001}}) {
+    if (bytes > 1'000'000 && ranks > 3) continue;
+    std::string first(bytes, me == 0 ? 'f' : '?'), second(bytes, me == ranks - 1 ? 's' : '?');
+    const std::uint64_t before = Comm::bytes_sent();
+    Exchange a, b;
+    a.start_broadcast(comm, first.data(), bytes, 0);
+    b.start_broadcast(comm, second.data(), bytes, ranks - 1);
+    CHECK(Comm::bytes_sent() - before == bytes * index(ranks - 1) * index((me == 0) + (me == ranks - 1)));
+    comm.barrier();
+    b.wait();
+    while (!a.progress()) {
+    }
+    CHECK(first == std::string(bytes, 'f') && second == std::string(bytes, 's'));
+    a.start_broadcast(comm, first.data(), bytes, ranks - 1);  // ends with the scope
+  }
+}
+
 void test_splits(const Comm& world) {
   const Comm half = world.split(world.rank() % 2);
   CHECK(half.rank() == world.rank() / 2);
@@ -349,6 +369,7 @@ int run(const std::string& mode) {
     test_exchanges_under_way(world);
   }
   test_broadcast_and_exchange(world);
+  test_broadcasts_under_way(world);
   test_splits(world);
   test_shared_floats_that_do_not_fit(world.split_node());
   test_agree(world);
