@@ -26,6 +26,7 @@ struct Options {
   std::string model = "wan2.1-t2v-1.3b", profile = "f32", partition = "heads";
   int64_t frames = 17, width = 832, height = 480, repeats = 3, layers = 0;
   int threads = 0;
+  bool shard_weights = false;
 };
 
 Options parse(int argc, char** argv) {
@@ -42,6 +43,7 @@ Options parse(int argc, char** argv) {
       else if (name == "--repeats") o.repeats = std::stoll(value);
       else if (name == "--layers") o.layers = std::stoll(value);
       else if (name == "--threads") o.threads = std::stoi(value);
+      else if (name == "--shard-weights") o.shard_weights = std::stoi(value) != 0;
       else if (name == "--size" && x != std::string::npos) o.width = std::stoll(value.substr(0, x)), o.height = std::stoll(value.substr(x + 1));
       else throw Error(Exit::usage, "unknown option", argv[i], "see bench/step/step.cpp");
     } catch (const std::logic_error&) {
@@ -55,11 +57,12 @@ Options parse(int argc, char** argv) {
 // What lies in memory during a step, in bytes: weights, text keys and values of all layers, and the arrays of a block.
 struct MemoryFormula {
   double weights, activations;
-  MemoryFormula(const TransformerConfig& c, Numerics numerics, double n, double num_tokens, double ranks) {
+  MemoryFormula(const TransformerConfig& c, Numerics numerics, double n, double num_tokens, double ranks, double nodes, bool shard_weights) {
     const bool half = numerics != Numerics::f32;
     const double d = static_cast<double>(c.width()), f = static_cast<double>(c.ffn_dim), layers = static_cast<double>(c.num_layers);
-    const double in_blocks = layers * (8 * d * d + 2 * d * f), all = static_cast<double>(num_parameters(c));
-    weights = 4 * all - (half ? 2 * in_blocks : 0);
+    const double block = 8 * d * d + 2 * d * f, ends = static_cast<double>(num_parameters(c)) - layers * block;
+    const double blocks = shard_weights ? layers + nodes * std::min(2.0, nodes - 1) : nodes * layers;
+    weights = 4 * nodes * ends + (half ? 2 : 4) * blocks * block;
     const double element = half ? 2 : 4, heads = std::ceil(static_cast<double>(c.num_heads) / ranks) + (ranks > 1 ? 1 : 0);
     const double context = layers * 2 * static_cast<double>(context_length) * d * element;
     const double packed = std::min(heads * 2 * num_tokens * static_cast<double>(c.head_dim) * element, 268435456.0);
@@ -76,11 +79,11 @@ int run(int argc, char** argv) {
   set_num_threads(threads);
   const Numerics numerics = parse_numerics(o.profile);
   const Partition partition = o.partition == "stream" ? Partition::stream : Partition::heads;
-  const Team team = Team::make(world, partition, 1);
+  const Team team = Team::make(world, partition, 1, o.shard_weights);
   const Pipeline pipeline = Pipeline::synthetic(o.model, 1, numerics);
   TransformerConfig c = pipeline.transformer();
   if (o.layers > 0) c.num_layers = o.layers;
-  const Transformer transformer(c, *pipeline.weights(Pipeline::Part::transformer), team.node, numerics);
+  const Transformer transformer(c, *pipeline.weights(Pipeline::Part::transformer), team.node, numerics, team.nodes);
   const VaeConfig& v = pipeline.vae();
   Tensor latents({c.in_channels, 1 + (o.frames - 1) / v.scale_factor_temporal, o.height / v.scale_factor_spatial, o.width / v.scale_factor_spatial});
   philox_normal(1, "latents", 0, latents.size(), latents.data());
@@ -113,15 +116,16 @@ int run(int argc, char** argv) {
   std::sort(comm_shares.begin(), comm_shares.end());
   const int64_t n = slice(tokens, world.size(), world.rank()).size();
   const std::uint64_t formula = static_cast<std::uint64_t>(c.num_layers) * study::attention_bytes(partition, numerics, tokens, c.num_heads, c.head_dim, world.size(), world.rank()) +
-                                static_cast<std::uint64_t>(4 * n * c.out_channels * c.patch_size() * (world.size() - 1));
+                                static_cast<std::uint64_t>(4 * n * c.out_channels * c.patch_size() * (world.size() - 1) + transformer.weight_bytes_sent());
   for (const int64_t off : world.all_gather(static_cast<int64_t>(sent) - static_cast<int64_t>(formula)))
     if (off != 0) throw Error(Exit::bug, fmt::format("a rank sent {} bytes more than the formula says", off), "bench/step");
+  const auto num_nodes = static_cast<double>(Nodes::of(world, team.node).count);
   double memory = 0;
   for (const int64_t bytes : world.all_gather(study::peak_memory_bytes())) memory += static_cast<double>(bytes);
   if (world.rank() != 0) return 0;
-  const MemoryFormula expected(c, numerics, static_cast<double>(n), static_cast<double>(tokens), world.size());
-  std::printf("%s %s, %lld tokens, %d rank(s) x %d thread(s), %s\n", o.model.c_str(), o.profile.c_str(), static_cast<long long>(tokens), world.size(), threads,
-              o.partition.c_str());
+  const MemoryFormula expected(c, numerics, static_cast<double>(n), static_cast<double>(tokens), world.size(), num_nodes, o.shard_weights);
+  std::printf("%s %s, %lld tokens, %d rank(s) x %d thread(s), %s%s\n", o.model.c_str(), o.profile.c_str(), static_cast<long long>(tokens), world.size(), threads,
+              o.partition.c_str(), o.shard_weights ? fmt::format(", blocks shared out over {} node(s)", num_nodes).c_str() : "");
   std::printf("seconds  %.3f (median of %lld; %.3f to %.3f)\n", seconds[seconds.size() / 2], static_cast<long long>(o.repeats), seconds.front(), seconds.back());
   std::printf("of peak  %.3f (median; %.3f to %.3f)\n", shares[shares.size() / 2], shares.front(), shares.back());
   std::printf("of comm  %.4f (time in MPI calls, waiting for slower ranks included, mean of the ranks: median; %.4f to %.4f)\n",

@@ -76,7 +76,7 @@ int num_cores() {
 void detail::poll() {
   const auto now = std::chrono::steady_clock::now();
   if (now < polling->next_) return;
-  polling->poll_();
+  for (const Polling* p = polling; p; p = p->before_) p->poll_();
   polling->next_ = now + polling->period_;
 }
 

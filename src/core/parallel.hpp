@@ -28,8 +28,8 @@ void parallel_for(std::int64_t n, Body&& body) {
 }
 
 /// While it lives, the thread that made it calls poll() between the items of its loops, at most every `period_s`: so it can
-/// compute and drive an exchange with other ranks. Of several the last made one is called. Destroyed by the same thread, last
-/// made first.
+/// compute and drive an exchange with other ranks. Of several each is called, the last made one first, which tells
+/// the period. Destroyed by the same thread, last made first.
 class Polling {
  public:
   explicit Polling(std::function<void()> poll, double period_s = 1e-4);

@@ -47,6 +47,8 @@ class Transformer {
 
   /// Floats of weights in memory on this node.
   std::int64_t num_floats_here() const noexcept { return store_.size() + blocks_.num_floats(); }
+  /// Bytes of weights that this rank sends to other nodes in each call of encode_context and forward.
+  std::int64_t weight_bytes_sent() const noexcept { return blocks_.pass_bytes(); }
 
   std::int64_t num_tokens(const Shape& latents) const { return model::num_tokens(config_, latents); }
 

@@ -214,6 +214,10 @@ float* SharedBlocks::block(std::int64_t i) const noexcept {
   return store_.data() + (is_here(i) ? i / nodes_.count : num_here_ + i % num_buffers_) * block_floats_;
 }
 
+std::int64_t SharedBlocks::pass_bytes() const noexcept {
+  return node_.rank() == 0 ? static_cast<std::int64_t>(sizeof(float)) * num_here_ * block_floats_ * (nodes_.count - 1) : 0;
+}
+
 BlockPass::BlockPass(const SharedBlocks& blocks) : blocks_(blocks) {
   if (blocks_.nodes_.count == 1) return;
   blocks_.node_.barrier();  // no rank of this node is in the pass before

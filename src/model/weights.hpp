@@ -140,6 +140,8 @@ class SharedBlocks {
   float* block(std::int64_t i) const noexcept;
   /// In memory on this node.
   std::int64_t num_floats() const noexcept { return store_.size(); }
+  /// What this rank sends in a pass.
+  std::int64_t pass_bytes() const noexcept;
 
  private:
   friend class BlockPass;

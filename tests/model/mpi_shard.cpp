@@ -96,6 +96,7 @@ void test_bits_memory_and_bytes(const Setting& s) {
         CHECK(forward_digest(s.world, partition, shared) == golden);
         const int64_t blocks = s.node.rank() == 0 ? num_passes * here * (s.nodes.count - 1) : 0;
         CHECK(Comm::bytes_sent() - before - bytes == static_cast<std::uint64_t>(4 * blocks * block));
+        CHECK(num_passes * shared.weight_bytes_sent() == 4 * blocks * block && whole.weight_bytes_sent() == 0);
       }
     }
 }

@@ -203,6 +203,10 @@ TEST(Config, PublishedParameterCounts) {
   EXPECT_EQ(num_parameters(published("wan2.1-t2v-1.3b").transformer), 1418996800);
   EXPECT_EQ(num_parameters(published("wan2.1-t2v-14b").transformer), 14288491584);
   EXPECT_EQ(num_parameters(published("wan2.2-ti2v-5b").transformer), 4999787712);
+  // Of 40 blocks with 8 D D + 2 D F + F + 21 D parameters a node has 20 and one on its way, or, of 3 nodes, 14 and two.
+  const std::int64_t block = 8ll * 5120 * 5120 + 2ll * 5120 * 13824 + 13824 + 21 * 5120;
+  EXPECT_EQ(num_parameters(published("wan2.1-t2v-14b").transformer, 2), 14288491584 - 19 * block);
+  EXPECT_EQ(num_parameters(published("wan2.1-t2v-14b").transformer, 3), 14288491584 - 24 * block);
 }
 
 }  // namespace

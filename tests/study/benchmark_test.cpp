@@ -55,6 +55,7 @@ TEST(Benchmark, SaysWhatIsWrong) {
   EXPECT_EQ(findings("models = [\"a\"]\nclips = 0\nseeds = 0").size(), 2u);
   EXPECT_EQ(findings("models = [\"a\"]\ngiven_latents = 3").size(), 1u);  // all of nine frames
   EXPECT_EQ(findings("models = [\"a\"]\nclip = 3").size(), 1u);
+  EXPECT_EQ(findings("models = [\"a\"]\n[run]\nshard_weights = true").size(), 1u);
 }
 
 /// Two models on two clips; only the velocity of "uniform" has values.

@@ -103,6 +103,7 @@ ranks = 8
 threads = 16
 partition = "stream"
 guidance_groups = 2
+shard_weights = true
 [output]
 dir = "../out"
 latents = false
@@ -134,6 +135,7 @@ anything = { a = 1.5, b = true }
   EXPECT_EQ(e.run.num_threads, 16);
   EXPECT_EQ(e.run.partition, "stream");
   EXPECT_EQ(e.run.guidance_groups, 2);
+  EXPECT_TRUE(e.run.shard_weights);
   EXPECT_EQ(e.output.dir, "/out");
   EXPECT_FALSE(e.output.latents || e.output.pixels);
   EXPECT_EQ(e.output.video, "ffv1");
@@ -338,7 +340,7 @@ TEST(Ids, TaskIdKnowsWhatDeterminesTheResult) {
   EXPECT_EQ(id.size(), 16u);
   // The layout, titles, places, prices and how a value was written do not matter.
   for (const char* lines :
-       {"[run]\nranks = 8\npartition = \"stream\"\n", "[output]\ndir = \"/else\"\nvideo = \"none\"\n",
+       {"[run]\nranks = 8\npartition = \"stream\"\nshard_weights = true\n", "[output]\ndir = \"/else\"\nvideo = \"none\"\n",
         "[measure]\na = 1\n", "[cost]\na = 1\n", "[sampler]\nguidance = 5\nsteps = 50\n"}) {
     EXPECT_EQ(task_id(parse(smallest + lines), digests), id) << lines;
   }
@@ -366,11 +368,12 @@ TEST(Ids, FirstFramesCountByContent) {
 }
 
 TEST(Ids, RunIdKnowsTheLayout) {
-  const study::Run one{1, 2, "heads", 1}, two{2, 2, "heads", 1};
+  const study::Run one{1, 2, "heads", 1, false}, two{2, 2, "heads", 1, false}, sharded{1, 2, "heads", 1, true};
   EXPECT_EQ(run_id("t", one), run_id("t", one));
   EXPECT_NE(run_id("t", one), run_id("t", two));
   EXPECT_NE(run_id("t", one), run_id("t", one, 1));
   EXPECT_TRUE(run_id("t", one).starts_with("t-"));
+  EXPECT_NE(run_id("t", one), run_id("t", sharded)) << "another layout";
 }
 
 TEST(Resolved, IsCanonicalAndComplete) {
