@@ -99,9 +99,9 @@ class Heads final : public SelfAttention {
     const int64_t d = dims.head_dim, num_items = static_cast<int64_t>(items_.size());
     const std::vector<HeadPiece> given = pieces_given(dims.heads, dims.tokens, comm.size(), comm.rank());
     const std::vector<HeadPiece> taken = pieces_taken(dims.heads, dims.tokens, comm.size(), comm.rank());
-    // Items whose results go home while the next ones are computed: enough tasks for the threads, few enough for the budget.
     int64_t far_rows = 0;
     for (const HeadRows& item : items_) query_at_.push_back(far_rows), far_rows += item.rows.size();
+    // A group has enough tasks for the threads, and fits the budget.
     const int64_t chunks = std::max<int64_t>(1, far_rows / std::max<int64_t>(1, num_items) / attention_chunk);
     group_ = std::clamp<int64_t>((16 * num_threads() + chunks - 1) / chunks, 1, heads_in_budget(dims));
 
@@ -117,22 +117,22 @@ class Heads final : public SelfAttention {
     near_q_.resize(dims.numerics, near_queries, d);
     far_q_.resize(dims.numerics, far_rows, d);
 
-    key_traffic_.resize(index(given.back().item / group_ + 1));  // the largest share has the most groups
-    out_traffic_.resize(key_traffic_.size());
+    groups_.resize(index((num_items + group_ - 1) / group_));
     for (std::size_t i = 0; i < given.size(); ++i) {
       const HeadPiece& p = given[i];
       if (p.peer == comm.rank()) continue;
       value_traffic_.send(p.peer, near_v_, tokens_[i].at, p.tokens.size());
       query_traffic_.send(p.peer, near_q_, queries_[i].at, p.queries.size());
-      key_traffic_[index(p.item / group_)].send(p.peer, near_k_, tokens_[i].at, p.tokens.size());
+      key_traffic_.send(p.peer, near_k_, tokens_[i].at, p.tokens.size());
       home_traffic_.receive(p.peer, near_q_, queries_[i].at, p.queries.size());
     }
     for (const HeadPiece& p : taken) {
       if (p.peer == comm.rank()) continue;
       value_traffic_.receive(p.peer, far_v_, token_at(p), p.tokens.size());
       query_traffic_.receive(p.peer, far_q_, query_at(p), p.queries.size());
-      key_traffic_[index(p.item / group_)].receive(p.peer, far_k_, token_at(p), p.tokens.size());
-      out_traffic_[index(p.item / group_)].send(p.peer, far_q_, query_at(p), p.queries.size());
+      Group& group = groups_[index(p.item / group_)];
+      group.keys.receive(p.peer, far_k_, token_at(p), p.tokens.size());
+      group.results.send(p.peer, far_q_, query_at(p), p.queries.size());
     }
   }
 
@@ -146,21 +146,23 @@ class Heads final : public SelfAttention {
   }
   void keys(const float* k) override {
     put_rows(k, 1.0f, tokens_, near_k_, far_k_);
-    for (Traffic& t : key_traffic_) t.start(comm_);
+    for (Group& g : groups_) g.keys.start(comm_);
+    key_traffic_.start(comm_);
   }
   void attend(float* out) override {
     value_traffic_.exchange.wait();
     query_traffic_.exchange.wait();
     home_traffic_.start(comm_);  // results come to where the queries were
     const auto num_items = static_cast<int64_t>(items_.size());
-    for (std::size_t g = 0; g < key_traffic_.size(); ++g) {
-      key_traffic_[g].exchange.wait();
-      const int64_t begin = std::min(num_items, static_cast<int64_t>(g) * group_), end = std::min(num_items, begin + group_);
-      attention_.run(dims_, items_, begin, end, *this);
-      out_traffic_[g].start(comm_);
+    for (std::size_t g = 0; g < groups_.size(); ++g) {
+      groups_[g].keys.exchange.wait();
+      const int64_t begin = static_cast<int64_t>(g) * group_;
+      attention_.run(dims_, items_, begin, std::min(num_items, begin + group_), *this);
+      groups_[g].results.start(comm_);
     }
     home_traffic_.exchange.wait();
-    for (Traffic& t : out_traffic_) t.exchange.wait();
+    key_traffic_.exchange.wait();
+    for (Group& g : groups_) g.results.exchange.wait();
     for_rows(mine_.size(), [&](int64_t i) {
       thread_local FloatBuffer room;
       for (const Place& p : queries_)
@@ -209,11 +211,9 @@ class Heads final : public SelfAttention {
   void progress() {
     // One look lets MPI work on all messages: the first that is not through is enough.
     if (!value_traffic_.exchange.progress() || !query_traffic_.exchange.progress()) return;
-    for (Traffic& t : key_traffic_)
-      if (!t.exchange.progress()) return;
-    for (Traffic& t : out_traffic_)
-      if (!t.exchange.progress()) return;
-    home_traffic_.exchange.progress();
+    for (Group& g : groups_)
+      if (!g.keys.exchange.progress() || !g.results.exchange.progress()) return;
+    if (key_traffic_.exchange.progress()) home_traffic_.exchange.progress();
   }
 
   Comm comm_;
@@ -225,8 +225,12 @@ class Heads final : public SelfAttention {
   std::vector<Place> tokens_, queries_;   // of the pieces that this rank gives
   Rows near_q_, near_k_, near_v_;         // [piece][row]: this rank's tokens, for other ranks
   Rows far_q_, far_k_, far_v_;            // [item][row]: this rank's work, its own tokens included
-  Traffic value_traffic_, query_traffic_, home_traffic_;
-  std::vector<Traffic> key_traffic_, out_traffic_;  // of each group of items
+  // Items whose keys are awaited together, and whose results go home while the next ones are computed.
+  struct Group {
+    Traffic keys, results;
+  };
+  std::vector<Group> groups_;
+  Traffic value_traffic_, query_traffic_, key_traffic_, home_traffic_;  // of keys: what is sent
   ItemAttention attention_;
   Polling polling_;
 };
