@@ -190,7 +190,8 @@ LayoutRun layout_run(const io::Record& record, const std::string& task, const Ex
   run.step_flops = flops[denoise] / static_cast<double>(steps.size());
   double busiest = 0, busy = 0, sitting = 0;
   std::vector<uint64_t> formula;
-  if (pipeline != nullptr) formula = denoise_bytes(e, *pipeline, run.ranks, run.num_steps), run.off_bytes = run.formula_bytes = 0;
+  const bool known = pipeline != nullptr && !e.run.shard_weights;  // which ranks send weights is not in the formula
+  if (known) formula = denoise_bytes(e, *pipeline, run.ranks, run.num_steps), run.off_bytes = run.formula_bytes = 0;
   for (std::size_t r = 0; r < ranks; ++r) {
     const double wall = walls[r * phases + denoise], comm = comms[r * phases + denoise], sent = bytes[r * phases + denoise];
     busiest = std::max(busiest, wall - comm);
@@ -199,7 +200,7 @@ LayoutRun layout_run(const io::Record& record, const std::string& task, const Ex
     run.step_bytes += sent / static_cast<double>(steps.size());
     const auto begin = walls.begin() + static_cast<std::ptrdiff_t>(r * phases);
     sitting = std::max(sitting, std::accumulate(begin, begin + static_cast<std::ptrdiff_t>(phases), 0.0));
-    if (pipeline == nullptr) continue;
+    if (!known) continue;
     run.formula_bytes += static_cast<double>(formula[r]) / static_cast<double>(steps.size());
     run.off_bytes = std::max(run.off_bytes, std::abs(sent - static_cast<double>(formula[r])));
   }

@@ -53,7 +53,7 @@ struct LayoutRun {
   double imbalance = 1;      ///< time outside of them: largest over mean of the ranks
   double save_share = 0;     ///< checkpoints, of the whole sitting
   double step_bytes = 0;     ///< sent by all ranks
-  double formula_bytes = std::numeric_limits<double>::quiet_NaN();  ///< the same by `denoise_bytes`; NaN: the model is not there
+  double formula_bytes = std::numeric_limits<double>::quiet_NaN();  ///< the same by `denoise_bytes`; NaN: no model, or weights sent too
   double off_bytes = std::numeric_limits<double>::quiet_NaN();      ///< largest difference of a rank over the sitting, absolute
 };
 

@@ -136,9 +136,11 @@ void test_wrong_blocks_are_seen(const Setting& s) {
 }
 
 void test_torn_weights_of_one_node(const Setting& s) {
+  const TransformerConfig c = tiny(5);
+  const std::string torn = fmt::format("blocks.{}.ffn", std::min(s.nodes.count, c.num_layers) - 1);  // only its own node reads it
   std::string what;
   try {
-    s.world.together([&] { const Transformer t(tiny(5), Wrong(fmt::format("blocks.{}.ffn", s.nodes.count - 1), ""), s.node, Numerics::f32, s.nodes); });
+    s.world.together([&] { const Transformer t(c, Wrong(torn, ""), s.node, Numerics::f32, s.nodes); });
   } catch (const Error& e) {
     what = e.what();
   }

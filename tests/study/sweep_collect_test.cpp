@@ -233,6 +233,14 @@ TEST_F(Collect, BytesAreHeldAgainstTheFormula) {
   EXPECT_EQ(first<double>(table(), "bytes_off"), 12);
 }
 
+TEST_F(Collect, OfSharedWeightsTheFormulaIsUnknown) {
+  put("base.toml", "reel = 1\n[shot]\nprompt = \"a ball\"\nframes = 5\nsize = [64, 32]\n[model]\nconfig = \"wan2.1-t2v-1.3b\"\n[run]\nshard_weights = true\n");
+  sweep();
+  finish(0, 1);
+  EXPECT_TRUE(std::isnan(collect(manifest).scaling.at(0).run.off_bytes));
+  EXPECT_NE(collect(manifest).scaling.at(0).run.layout.find(" sharded"), std::string::npos);
+}
+
 TEST_F(Collect, WithoutTheModelTheFormulaIsUnknown) {
   put("base.toml", "reel = 1\n[shot]\nprompt = \"a ball\"\nframes = 5\nsize = [64, 32]\n[model]\npath = \"gone\"\n");
   sweep();
