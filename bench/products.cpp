@@ -1,0 +1,72 @@
+#include <memory>
+
+#include "bench.hpp"
+
+namespace reel::bench {
+namespace {
+
+using namespace model;
+
+// Weights [N, K] as a model has them.
+struct PackedWeights {
+  Linear linear;
+  FloatBuffer f32;
+  HalfBuffer bf16;
+
+  PackedWeights(Numerics numerics, int64_t n, int64_t k) : linear{k, n, nullptr, nullptr, numerics, nullptr} {
+    const FloatBuffer w = random_floats(n * k, "w");
+    const bool half = numerics != Numerics::f32;
+    const int64_t depth = half ? kernels::padded_depth(k) : k;
+    f32.resize(static_cast<std::size_t>(half ? 0 : kernels::packed_size(n, k)));
+    bf16.resize(static_cast<std::size_t>(half ? kernels::packed_size(n, depth) : 0));
+    for (int64_t first = 0; first < n; first += kernels::panel_width) {
+      const int64_t count = std::min(kernels::panel_width, n - first);
+      if (half)
+        kernels::pack_panel(w.data() + first * k, count, k, k, bf16.data() + first * depth);
+      else
+        kernels::pack_panel(w.data() + first * k, count, k, k, f32.data() + first * depth);
+    }
+    linear.packed = f32.data();
+    linear.packed_bf16 = bf16.data();
+  }
+};
+
+// y[M, N] = x[M, K] W[N, K]^T, weights packed. The first and the last rows are compared with the scalar reference.
+void product(benchmark::State& state, const std::string& name, Numerics numerics, const peers::Product& p, int threads) {
+  set_num_threads(threads);
+  static std::unique_ptr<PackedWeights> weights;  // of the benchmark before, often the same
+  if (!weights || weights->linear.numerics != numerics || weights->linear.in != p.k || weights->linear.out != p.n) {
+    weights.reset();
+    weights = std::make_unique<PackedWeights>(numerics, p.n, p.k);
+  }
+  const Linear& linear = weights->linear;
+  const FloatBuffer x = random_floats(p.m * p.k, "x");
+  FloatBuffer y(static_cast<std::size_t>(p.m * p.n));
+  const auto multiply_all = [&] { multiply(linear, x.data(), p.m, y.data()); };
+  const bool right = checked(name, [&] {
+    multiply_all();
+    constexpr int64_t few = 8;
+    for (const int64_t first : {int64_t{0}, p.m - few}) {
+      const FloatBuffer want = by_scalar([&] {
+        FloatBuffer rows(static_cast<std::size_t>(few * p.n));
+        multiply(linear, x.data() + first * p.k, few, rows.data());
+        return rows;
+      });
+      if (!same_bits(want.data(), y.data() + first * p.n, few * p.n)) return false;
+    }
+    return true;
+  });
+  if (!right) return state.SkipWithError("bits differ from the scalar reference");
+  time_flops(state, 2.0 * static_cast<double>(p.m) * static_cast<double>(p.k) * static_cast<double>(p.n), numerics, threads, multiply_all);
+}
+
+}  // namespace
+
+void add_products() {
+  for (const auto& [profile, numerics] : profiles)
+    peers::add_products(profile, [profile = std::string(profile), numerics = numerics](benchmark::State& state, const peers::Product& p, int threads) {
+      product(state, fmt::format("{} {} {} {} {}", profile, p.m, p.k, p.n, threads), numerics, p, threads);
+    });
+}
+
+}  // namespace reel::bench
