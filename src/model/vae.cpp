@@ -71,22 +71,11 @@ Band pointwise(const Conv& conv, const Band& x) {
   return y;
 }
 
-// Nearest neighbour: every pixel becomes 2 x 2.
-Band double_size(const Band& x) {
-  Band y(x.frames, 2 * x.rows, 2 * x.width, x.channels);
-  for_rows(y.frames * y.rows, [&](int64_t i) {
-    const float* from = x.data.data() + (i / y.rows * x.rows + i % y.rows / 2) * x.width * x.channels;
-    float* to = y.data.data() + i * y.width * x.channels;
-    for (int64_t c = 0; c < y.width; ++c) std::copy_n(from + c / 2 * x.channels, x.channels, to + c * x.channels);
-  });
-  return y;
-}
-
 Band level_up(VaeStream& stream, const Level& level, Band x, bool first) {
   const Band input = level.shortcut_channels ? x : Band();
   for (const ResidualBlock& block : level.blocks) x = stream.residual(block, std::move(x));
   if (level.temporal) x = stream.double_time(*level.temporal, x, first);
-  if (level.spatial) x = stream.convolve(*level.spatial, double_size(x));
+  if (level.spatial) x = stream.convolve_doubled(*level.spatial, x);
   if (level.shortcut_channels) add(duplicate_up(input, level.shortcut_channels, level.temporal ? 2 : 1, 2, first), x);
   return x;
 }
@@ -214,7 +203,7 @@ Tensor Vae::decode_one(VaeStream& stream, const Tensor& z, int64_t t, const std:
     x = level_up(stream, weights_->up[i], std::move(x), t == 0);
   }
   if (t < from.back()) return {};
-  x = stream.convolve(weights_->decoder_out, normalise_channels(x, weights_->decoder_norm, Activation::silu));
+  x = stream.convolve_normalised(weights_->decoder_out, weights_->decoder_norm, x);
   // Pixels out of patches (column offset slower than row offset), clamped; then the bands meet on rank 0.
   const int64_t rows = x.rows * p, columns = x.width * p;
   Tensor pixels({x.frames, rows, columns, 3});
@@ -274,7 +263,7 @@ Tensor Vae::encode(const Comm& everyone, const Tensor& video) const {
       x = stream.convolve(weights_->encoder_in, x);
       for (const Level& level : weights_->down) x = level_down(stream, level, std::move(x));
       x = through_middle(stream, weights_->encoder_middle, std::move(x));
-      x = stream.convolve(weights_->encoder_out, normalise_channels(x, weights_->encoder_norm, Activation::silu));
+      x = stream.convolve_normalised(weights_->encoder_out, weights_->encoder_norm, x);
       x = pointwise(weights_->quant, x);
       REEL_CHECK(x.frames == 1 && x.rows == mine.size() && x.width == w);
       Tensor all({h, w, 2 * c.z_dim});

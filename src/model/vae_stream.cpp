@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 namespace reel::model {
 namespace {
@@ -9,15 +10,24 @@ namespace {
 using kernels::panel_width;
 using std::int64_t;
 
-// Output pixels one thread computes at a time: their 64 columns of sums stay in L1.
-constexpr int64_t pixel_chunk = 96;
+// Output pixels of one task: of one row at most `pixel_chunk`, of several rows together at most `task_pixels`, so that a panel
+// of weights, which does not fit L2, is read once for many of them. Depth of one pass over a panel in bf16: half of its
+// columns stay in L1. No bit depends on any of them.
+constexpr int64_t pixel_chunk = 208, task_pixels = 416, depth_chunk = 512;
+
+// Writes rows of a frame of the band's shape, each pixel normalised and activated.
+auto normalised(const float* frame, const Band& shape, const float* gamma) {
+  return [=, width = shape.width, c = shape.channels](int64_t y, float* to) {
+    for (int64_t i = 0; i < width; ++i) kernels::table().l2_norm(frame + (y * width + i) * c, c, gamma, Activation::silu, to + i * c);
+  };
+}
 
 }  // namespace
 
-Band normalise_channels(const Band& x, const float* gamma, Activation activation) {
+Band normalise_channels(const Band& x, const float* gamma) {
   Band y(x.frames, x.rows, x.width, x.channels);
   for_rows(x.frames * x.rows * x.width, [&](int64_t i) {
-    kernels::table().l2_norm(x.data.data() + i * x.channels, x.channels, gamma, activation, y.data.data() + i * x.channels);
+    kernels::table().l2_norm(x.data.data() + i * x.channels, x.channels, gamma, Activation::none, y.data.data() + i * x.channels);
   });
   return y;
 }
@@ -55,16 +65,21 @@ Band duplicate_up(const Band& x, int64_t channels, int64_t ft, int64_t fs, bool 
   return y;
 }
 
-template <class Buffer, class CopyRow>
-void VaeStream::fill(Buffer& out, const float* frame, const Band& shape, bool halo, CopyRow copy_row) const {
-  const int64_t c = shape.channels, row = shape.width * c, padded_row = row + 2 * c;
-  out.assign(static_cast<std::size_t>((shape.rows + 2) * padded_row), typename Buffer::value_type{0});
-  const auto place = [&](int64_t y) { return out.data() + (y + 1) * padded_row + c; };
-  for (int64_t y = 0; y < shape.rows; ++y) copy_row(frame + y * row, row, place(y));
+// Zeros around the rows, and the neighbours' rows above and below.
+template <class T>
+void VaeStream::finish_padding(T* frame, FrameShape shape, int64_t channels, bool halo) const {
+  const int64_t row = shape.width * channels, padded_row = row + 2 * channels;
+  const auto place = [&](int64_t y) { return frame + (y + 1) * padded_row + channels; };
+  std::fill_n(place(-1) - channels, padded_row, T{0});
+  std::fill_n(place(shape.rows) - channels, padded_row, T{0});
+  for (int64_t y = 0; y < shape.rows; ++y) {
+    std::fill_n(place(y) - channels, channels, T{0});
+    std::fill_n(place(y) + row, channels, T{0});
+  }
   if (halo && comm_.size() > 1) {
     //   rank r-1  [ ... last ]            my row 0 is its halo below, its last row is my halo above
     //   rank r    [ first ... last ]
-    const auto bytes = static_cast<std::size_t>(row) * sizeof *out.data();
+    const auto bytes = static_cast<std::size_t>(row) * sizeof(T);
     std::vector<Comm::Message> messages;
     if (comm_.rank() > 0) messages.push_back({comm_.rank() - 1, place(0), bytes, place(-1), bytes});
     if (comm_.rank() + 1 < comm_.size()) messages.push_back({comm_.rank() + 1, place(shape.rows - 1), bytes, place(shape.rows), bytes});
@@ -72,93 +87,146 @@ void VaeStream::fill(Buffer& out, const float* frame, const Band& shape, bool ha
   }
 }
 
-VaeStream::Padded VaeStream::pad(const Conv& conv, const float* frame, const Band& shape) const {
-  auto out = std::make_shared<PaddedFrame>();
-  if (conv.weights.numerics == Numerics::f32)
-    fill(out->f32, frame, shape, conv.kh > 1, [](const float* from, int64_t n, float* to) { std::copy_n(from, n, to); });
-  else
-    fill(out->bf16, frame, shape, conv.kh > 1, kernels::table().round_to_bf16);
+// write_row(y, to) writes row y [W, C]; called on any thread.
+template <class WriteRow>
+VaeStream::PaddedFrame VaeStream::pad(const Conv& conv, FrameShape shape, WriteRow write_row) {
+  const int64_t c = conv.in, row = shape.width * c, padded_row = row + 2 * c;
+  const auto size = static_cast<std::size_t>((shape.rows + 2) * padded_row);
+  PaddedFrame out = std::exchange(spare_, {});
+  if (conv.weights.numerics == Numerics::f32) {
+    out.bf16 = {};
+    if (out.f32.size() != size) out.f32 = FloatBuffer(size);
+    parallel_for(shape.rows, [&](int64_t y) { write_row(y, out.f32.data() + (y + 1) * padded_row + c); });
+    finish_padding(out.f32.data(), shape, c, conv.kh > 1);
+  } else {
+    out.f32 = {};
+    if (out.bf16.size() != size) out.bf16 = HalfBuffer(size);
+    parallel_for(shape.rows, [&](int64_t y) {
+      thread_local FloatBuffer exact;
+      exact.resize(static_cast<std::size_t>(row));
+      write_row(y, exact.data());
+      kernels::table().round_to_bf16(exact.data(), row, out.bf16.data() + (y + 1) * padded_row + c);
+    });
+    finish_padding(out.bf16.data(), shape, c, conv.kh > 1);
+  }
   return out;
 }
 
-// Output frame f = sum over kt of weights[kt] * inputs[f][kt]; a null input is a frame of zeros.
-Band VaeStream::convolve_padded(const Conv& conv, const std::vector<std::array<Padded, 3>>& inputs, const Band& shape,
-                                int64_t stride) const {
+// out (+)= sum over kt of weights[kt] * inputs[kt]. Frames of zeros are passed over: they add nothing to a sum that starts at 0.
+void VaeStream::convolve_frame(const Conv& conv, const Inputs& inputs, FrameShape shape, int64_t stride, float* out, bool add) const {
   const kernels::Table& kernel = kernels::table();
-  REEL_CHECK(shape.channels == conv.in, "{} channels for a convolution of {}", shape.channels, conv.in);
   const int64_t c = conv.in, padded_row = (shape.width + 2) * c;
   const int64_t rows = shape.rows / stride, width = shape.width / stride;
   // Kernel 3 with padding 1 starts one pixel before; stride 2 pads right and bottom only, kernel 1 not at all.
   const int64_t origin = conv.kh == 3 && stride == 1 ? 0 : 1;
-  Band out(static_cast<int64_t>(inputs.size()), rows, width, conv.out);
-  const auto frame_size = static_cast<std::size_t>((shape.rows + 2) * padded_row);
   const bool half = conv.weights.numerics != Numerics::f32;
-  const PaddedFrame zeros{FloatBuffer(half ? 0 : frame_size, 0.0f), HalfBuffer(half ? frame_size : 0, kernels::Bf16{0})};
   const kernels::MultiplyBf16 product = half ? multiply_bf16(conv.weights.numerics) : nullptr;
   const int64_t panels = (conv.out + panel_width - 1) / panel_width, chunks = (width + pixel_chunk - 1) / pixel_chunk;
-  const int64_t depth = conv.kw * c;  // the taps of one row lie side by side in memory
-  parallel_for(out.frames * rows * chunks * panels, [&](int64_t task) {
-    const int64_t p = task % panels, first = task / panels % chunks * pixel_chunk, y = task / panels / chunks % rows,
-                  f = task / panels / chunks / rows;
-    const int64_t n = std::min(pixel_chunk, width - first), columns = std::min(panel_width, conv.out - p * panel_width);
-    alignas(64) float sums[pixel_chunk * panel_width];
-    const int64_t panel = p * conv.weights.in * panel_width;
-    int64_t d = 0;
+  const int64_t chunk = (width + chunks - 1) / chunks;
+  int64_t task_rows = std::max<int64_t>(1, task_pixels / chunk);
+  while (task_rows > 1 && (rows + task_rows - 1) / task_rows * chunks * panels < 4 * num_threads()) task_rows /= 2;
+  const int64_t depth = conv.kw * c, pass = half ? depth_chunk : depth;  // the taps of one row lie side by side in memory
+  parallel_for((rows + task_rows - 1) / task_rows * chunks * panels, [&](int64_t task) {
+    const int64_t p = task % panels, first = task / panels % chunks * chunk, top = task / panels / chunks * task_rows;
+    const int64_t n = std::min(chunk, width - first), count = std::min(task_rows, rows - top);
+    const int64_t columns = std::min(panel_width, conv.out - p * panel_width), panel = p * conv.weights.in * panel_width;
+    alignas(64) float sums[task_pixels * panel_width];
     bool accumulate = false;
     for (int64_t t = 0; t < conv.kt; ++t) {
-      const Padded& input = inputs[static_cast<std::size_t>(f)][static_cast<std::size_t>(t)];
-      const PaddedFrame& frame = input ? *input : zeros;
-      for (int64_t dy = 0; dy < conv.kh; ++dy) {
-        const int64_t at = (y * stride + dy + origin) * padded_row + (first * stride + origin) * c;
-        if (half)
-          product(frame.bf16.data() + at, stride * c, n, depth, conv.weights.packed_bf16 + panel + d * kernels::group_width,
-                  conv.weights.in * kernels::group_width, columns, sums, panel_width, accumulate);
-        else
-          kernel.multiply_panel(frame.f32.data() + at, stride * c, n, depth, conv.weights.packed + panel + d * panel_width, columns, sums, panel_width, accumulate);
-        d += depth;
-        accumulate = true;
-      }
+      const PaddedFrame& frame = *inputs[static_cast<std::size_t>(t)];
+      if (frame.empty()) continue;
+      for (int64_t dy = 0; dy < conv.kh; ++dy)
+        for (int64_t d = 0; d < depth; d += pass, accumulate = true)
+          for (int64_t y = 0; y < count; ++y) {
+            const int64_t at = ((top + y) * stride + dy + origin) * padded_row + (first * stride + origin) * c + d;
+            const int64_t now = std::min(pass, depth - d), k = (t * conv.kh + dy) * depth + d;
+            float* const to = sums + y * n * panel_width;
+            if (half)
+              product(frame.bf16.data() + at, stride * c, n, now, conv.weights.packed_bf16 + panel + k * kernels::group_width,
+                      conv.weights.in * kernels::group_width, columns, to, panel_width, accumulate);
+            else
+              kernel.multiply_panel(frame.f32.data() + at, stride * c, n, now, conv.weights.packed + panel + k * panel_width, columns, to, panel_width,
+                                    accumulate);
+          }
     }
-    kernel.finish_panel(sums, panel_width, n, columns, conv.weights.bias + p * panel_width, Activation::none,
-                        out.frame(f) + (y * width + first) * conv.out + p * panel_width, conv.out);
+    const float* bias = conv.weights.bias + p * panel_width;
+    for (int64_t y = 0; y < count; ++y) {
+      float *const from = sums + y * n * panel_width, *const to = out + ((top + y) * width + first) * conv.out + p * panel_width;
+      kernel.finish_panel(from, panel_width, n, columns, bias, Activation::none, add ? from : to, add ? panel_width : conv.out);
+      if (!add) continue;
+      for (int64_t i = 0; i < n; ++i)
+        for (int64_t j = 0; j < columns; ++j) to[i * conv.out + j] += from[i * panel_width + j];
+    }
   });
-  return out;
+}
+
+// The next frame of the stream of one convolution.
+template <class WriteRow>
+void VaeStream::next_frame(const Conv& conv, FrameShape shape, int64_t stride, WriteRow write_row, float* out, bool add) {
+  PaddedFrame now = pad(conv, shape, write_row);
+  if (conv.kt == 1) {
+    convolve_frame(conv, {&now}, shape, stride, out, add);
+    spare_ = std::move(now);
+    return;
+  }
+  std::array<PaddedFrame, 2>& past = history_[conv.weights.bias].frames;
+  convolve_frame(conv, {&past[0], &past[1], &now}, shape, stride, out, add);
+  spare_ = std::exchange(past[0], std::exchange(past[1], std::move(now)));
 }
 
 Band VaeStream::convolve(const Conv& conv, const Band& x, int64_t stride) {
-  std::vector<std::array<Padded, 3>> inputs;
-  if (conv.kt == 1) {
-    for (int64_t f = 0; f < x.frames; ++f) inputs.push_back({pad(conv, x.frame(f), x), nullptr, nullptr});
-    return convolve_padded(conv, inputs, x, stride);
-  }
-  History& past = history_[conv.weights.bias];
-  past.frames.resize(2);  // null frames are zero
-  for (int64_t f = 0; f < x.frames; ++f) {
-    const Padded now = pad(conv, x.frame(f), x);
-    inputs.push_back({past.frames[0], past.frames[1], now});
-    past.frames = {past.frames[1], now};
-  }
-  return convolve_padded(conv, inputs, x, stride);
+  REEL_CHECK(x.channels == conv.in, "{} channels for a convolution of {}", x.channels, conv.in);
+  Band out(x.frames, x.rows / stride, x.width / stride, conv.out);
+  const int64_t row = x.width * x.channels;
+  for (int64_t f = 0; f < x.frames; ++f)
+    next_frame(conv, {x.rows, x.width}, stride, [&](int64_t y, float* to) { std::copy_n(x.frame(f) + y * row, row, to); }, out.frame(f), false);
+  return out;
+}
+
+Band VaeStream::convolve_normalised(const Conv& conv, const float* gamma, const Band& x) {
+  REEL_CHECK(x.channels == conv.in, "{} channels for a convolution of {}", x.channels, conv.in);
+  Band out(x.frames, x.rows, x.width, conv.out);
+  for (int64_t f = 0; f < x.frames; ++f) next_frame(conv, {x.rows, x.width}, 1, normalised(x.frame(f), x, gamma), out.frame(f), false);
+  return out;
+}
+
+Band VaeStream::convolve_doubled(const Conv& conv, const Band& x) {
+  REEL_CHECK(x.channels == conv.in, "{} channels for a convolution of {}", x.channels, conv.in);
+  Band out(x.frames, 2 * x.rows, 2 * x.width, conv.out);
+  const int64_t c = x.channels;
+  for (int64_t f = 0; f < x.frames; ++f)
+    next_frame(
+        conv, {out.rows, out.width}, 1,
+        [&](int64_t y, float* to) {
+          const float* from = x.frame(f) + y / 2 * x.width * c;
+          for (int64_t i = 0; i < out.width; ++i) std::copy_n(from + i / 2 * c, c, to + i * c);
+        },
+        out.frame(f), false);
+  return out;
 }
 
 Band VaeStream::halve_time(const Conv& conv, const Band& y) {
   History& past = history_[conv.weights.bias];
-  std::vector<std::array<Padded, 3>> inputs;
-  int64_t f = 0;
-  Band out;
+  const FrameShape shape{y.rows, y.width};
+  const auto padded = [&](int64_t f) {
+    const int64_t row = y.width * y.channels;
+    return pad(conv, shape, [&, f](int64_t i, float* to) { std::copy_n(y.frame(f) + i * row, row, to); });
+  };
   if (!past.started) {
     REEL_CHECK(y.frames == 1, "the first chunk of a clip is one frame, not {}", y.frames);
     past.started = true;
-    past.frames = {pad(conv, y.frame(0), y)};
+    past.frames[0] = padded(0);
     return y;
   }
-  for (; f + 2 <= y.frames; f += 2) {
-    const Padded middle = pad(conv, y.frame(f), y), last = pad(conv, y.frame(f + 1), y);
-    inputs.push_back({past.frames[0], middle, last});
-    past.frames = {last};
+  REEL_CHECK(y.frames % 2 == 0 && y.channels == conv.in, "{} frames of {} channels cannot be halved", y.frames, y.channels);
+  Band out(y.frames / 2, y.rows, y.width, conv.out);
+  for (int64_t f = 0; f < out.frames; ++f) {
+    const PaddedFrame middle = padded(2 * f);
+    PaddedFrame last = padded(2 * f + 1);
+    convolve_frame(conv, {&past.frames[0], &middle, &last}, shape, 1, out.frame(f), false);
+    past.frames[0] = std::move(last);
   }
-  REEL_CHECK(f == y.frames, "{} frames cannot be halved", y.frames);
-  return convolve_padded(conv, inputs, y, 1);
+  return out;
 }
 
 Band VaeStream::double_time(const Conv& conv, const Band& x, bool first) {
@@ -179,18 +247,19 @@ Band VaeStream::double_time(const Conv& conv, const Band& x, bool first) {
 }
 
 Band VaeStream::residual(const ResidualBlock& block, Band x) {
-  Band h = convolve(block.conv1, normalise_channels(x, block.norm1, Activation::silu));
-  h = convolve(block.conv2, normalise_channels(h, block.norm2, Activation::silu));
+  REEL_CHECK(x.channels == block.conv1.in, "{} channels for a block of {}", x.channels, block.conv1.in);
+  const FrameShape shape{x.rows, x.width};
+  Band shortcut, h(1, x.rows, x.width, block.conv1.out);
   if (block.has_shortcut) {
-    Band shortcut(x.frames, x.rows, x.width, h.channels);
+    shortcut = Band(x.frames, x.rows, x.width, h.channels);
     multiply(block.shortcut.weights, x.data.data(), x.frames * x.rows * x.width, shortcut.data.data());
-    x = std::move(shortcut);
   }
-  for_rows(h.frames * h.rows * h.width, [&](int64_t i) {
-    for (int64_t j = i * h.channels; j < (i + 1) * h.channels; ++j)
-      h.data[static_cast<std::size_t>(j)] += x.data[static_cast<std::size_t>(j)];
-  });
-  return h;
+  Band& out = block.has_shortcut ? shortcut : x;
+  for (int64_t f = 0; f < x.frames; ++f) {
+    next_frame(block.conv1, shape, 1, normalised(x.frame(f), x, block.norm1), h.data.data(), false);
+    next_frame(block.conv2, shape, 1, normalised(h.data.data(), h, block.norm2), out.frame(f), true);
+  }
+  return std::move(out);
 }
 
 Band VaeStream::attention(const MiddleAttention& w, Band x) {
@@ -200,7 +269,7 @@ Band VaeStream::attention(const MiddleAttention& w, Band x) {
   std::vector<std::size_t> counts;
   for (int r = 0; r < comm_.size(); ++r)
     counts.push_back(static_cast<std::size_t>(slice(latent_rows_, comm_.size(), r).size() * x.width * c) * sizeof(float));
-  const Band y = normalise_channels(x, w.norm, Activation::none);
+  const Band y = normalise_channels(x, w.norm);
   Tensor qkv({pixels, 3 * c}), k({pixels, c}), v({pixels, c}), all_k({all_pixels, c}), all_v({all_pixels, c}),
       a({pixels, c}), projected({pixels, c});
   for (int64_t f = 0; f < x.frames; ++f) {

@@ -2,7 +2,6 @@
 // The moving parts of the autoencoder: a band of rows that flows through causal convolutions frame by frame.
 #include <array>
 #include <map>
-#include <memory>
 #include <vector>
 
 #include "core/comm.hpp"
@@ -50,6 +49,10 @@ class VaeStream {
   /// padded by zeros. stride 2 halves rows and columns with the padding on the right and bottom only.
   /// Order of each sum: time, row, column, channel.
   Band convolve(const Conv& conv, const Band& x, std::int64_t stride = 1);
+  /// The same of silu(x) normalised over channels (see `l2_norm`).
+  Band convolve_normalised(const Conv& conv, const float* gamma, const Band& x);
+  /// The same of x doubled in size: every pixel becomes 2 x 2.
+  Band convolve_doubled(const Conv& conv, const Band& x);
   /// Temporal halving: the first frame passes untouched, then every two frames give one from three (y0 y1 y2).
   Band halve_time(const Conv& conv, const Band& y);
   /// Temporal doubling: the first frame of a clip passes untouched, later frames give two each (halves of the channels).
@@ -58,24 +61,31 @@ class VaeStream {
   Band attention(const MiddleAttention& weights, Band x);
 
  private:
-  // [rows + 2, W + 2, C], zero columns, halo rows; in the numerics of the convolution that reads it.
+  // [rows + 2, W + 2, C], zero columns, halo rows; in the numerics of the convolution that reads it. Without memory: zeros.
   struct PaddedFrame {
     FloatBuffer f32;
     HalfBuffer bf16;
+    bool empty() const noexcept { return f32.empty() && bf16.empty(); }
   };
-  using Padded = std::shared_ptr<const PaddedFrame>;
-  Padded pad(const Conv& conv, const float* frame, const Band& shape) const;
-  template <class Buffer, class CopyRow>
-  void fill(Buffer& out, const float* frame, const Band& shape, bool halo, CopyRow copy_row) const;
-  Band convolve_padded(const Conv& conv, const std::vector<std::array<Padded, 3>>& inputs, const Band& shape,
-                       std::int64_t stride) const;
+  struct FrameShape {
+    std::int64_t rows, width;
+  };
+  using Inputs = std::array<const PaddedFrame*, 3>;
+  template <class WriteRow>
+  PaddedFrame pad(const Conv& conv, FrameShape shape, WriteRow write_row);
+  template <class T>
+  void finish_padding(T* frame, FrameShape shape, std::int64_t channels, bool halo) const;
+  template <class WriteRow>
+  void next_frame(const Conv& conv, FrameShape shape, std::int64_t stride, WriteRow write_row, float* out, bool add);
+  void convolve_frame(const Conv& conv, const Inputs& inputs, FrameShape shape, std::int64_t stride, float* out, bool add) const;
   struct History {
-    std::vector<Padded> frames;
+    std::array<PaddedFrame, 2> frames;
     bool started = false;
   };
   Comm comm_;
   std::int64_t latent_rows_;
   std::map<const void*, History> history_;
+  PaddedFrame spare_;  // memory of a frame that no convolution looks at any more
 };
 
 /// Wan 2.2 shortcut down: blocks of ft frames x fs x fs pixels become channels, which are averaged in groups to `channels`.
@@ -85,7 +95,7 @@ Band average_down(const Band& x, std::int64_t channels, std::int64_t ft, std::in
 /// last of its ft frames stays. Exact copy.
 Band duplicate_up(const Band& x, std::int64_t channels, std::int64_t ft, std::int64_t fs, bool first);
 
-/// Channel L2 norm of every pixel, then the activation.
-Band normalise_channels(const Band& x, const float* gamma, Activation activation);
+/// Channel L2 norm of every pixel.
+Band normalise_channels(const Band& x, const float* gamma);
 
 }  // namespace reel::model
