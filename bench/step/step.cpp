@@ -1,6 +1,8 @@
 // One forward of a published shape with synthetic weights: seconds, share of peak, memory and bytes against their formulas,
 // and a digest, which must be the same on all layouts of one profile.
 //   mpirun -n 2 build/release/bench/step --profile bf16 --frames 17 --size 832x480 --repeats 3
+//   build/release/bench/step --part vae --frames 9 --size 832x480 --repeats 1
+// With Google Benchmark's arguments it is a program for bench/run.py, and prints its JSON with --benchmark_format=json.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -13,6 +15,7 @@
 #include "model/noise.hpp"
 #include "model/peak.hpp"
 #include "model/transformer.hpp"
+#include "step.hpp"
 #include "study/recorder.hpp"
 #include "study/scaling.hpp"
 
@@ -20,14 +23,9 @@ namespace {
 
 using namespace reel;
 using namespace reel::model;
+using bench::Measured;
+using bench::Options;
 using std::int64_t;
-
-struct Options {
-  std::string model = "wan2.1-t2v-1.3b", profile = "f32", partition = "heads";
-  int64_t frames = 17, width = 832, height = 480, repeats = 3, layers = 0;
-  int threads = 0;
-  bool shard_weights = false;
-};
 
 Options parse(int argc, char** argv) {
   Options o;
@@ -37,6 +35,7 @@ Options parse(int argc, char** argv) {
     const auto x = value.find('x');
     try {
       if (name == "--model") o.model = value;
+      else if (name == "--part") o.part = value;
       else if (name == "--profile") o.profile = value;
       else if (name == "--partition") o.partition = value;
       else if (name == "--frames") o.frames = std::stoll(value);
@@ -51,6 +50,7 @@ Options parse(int argc, char** argv) {
     }
   }
   if (o.frames < 1 || o.repeats < 1 || o.frames % 4 != 1) throw Error(Exit::usage, "frames are 4k + 1, repeats at least 1", "bench/step");
+  if (o.part != "transformer" && o.part != "vae") throw Error(Exit::usage, "no such part: " + o.part, "--part", "use transformer or vae");
   return o;
 }
 
@@ -72,9 +72,9 @@ struct MemoryFormula {
   }
 };
 
-int run(int argc, char** argv) {
-  const Options o = parse(argc, argv);
-  const Comm world = Comm::world();
+}  // namespace
+
+Measured reel::bench::measure_transformer(const Comm& world, const Options& o) {
   const int threads = o.threads > 0 ? o.threads : std::max(1, num_cores() / world.size());
   set_num_threads(threads);
   const Numerics numerics = parse_numerics(o.profile);
@@ -122,27 +122,33 @@ int run(int argc, char** argv) {
   const auto num_nodes = static_cast<double>(Nodes::of(world, team.node).count);
   double memory = 0;
   for (const int64_t bytes : world.all_gather(study::peak_memory_bytes())) memory += static_cast<double>(bytes);
-  if (world.rank() != 0) return 0;
+  if (world.rank() != 0) return {};
   const MemoryFormula expected(c, numerics, static_cast<double>(n), static_cast<double>(tokens), world.size(), num_nodes, o.shard_weights);
-  std::printf("%s %s, %lld tokens, %d rank(s) x %d thread(s), %s%s\n", o.model.c_str(), o.profile.c_str(), static_cast<long long>(tokens), world.size(), threads,
+  std::fprintf(o.out, "%s %s, %lld tokens, %d rank(s) x %d thread(s), %s%s\n", o.model.c_str(), o.profile.c_str(), static_cast<long long>(tokens), world.size(), threads,
               o.partition.c_str(), o.shard_weights ? fmt::format(", blocks shared out over {} node(s)", num_nodes).c_str() : "");
-  std::printf("seconds  %.3f (median of %lld; %.3f to %.3f)\n", seconds[seconds.size() / 2], static_cast<long long>(o.repeats), seconds.front(), seconds.back());
-  std::printf("of peak  %.3f (median; %.3f to %.3f)\n", shares[shares.size() / 2], shares.front(), shares.back());
-  std::printf("of comm  %.4f (time in MPI calls, waiting for slower ranks included, mean of the ranks: median; %.4f to %.4f)\n",
+  std::fprintf(o.out, "seconds  %.3f (median of %lld; %.3f to %.3f)\n", seconds[seconds.size() / 2], static_cast<long long>(o.repeats), seconds.front(), seconds.back());
+  std::fprintf(o.out, "of peak  %.3f (median; %.3f to %.3f)\n", shares[shares.size() / 2], shares.front(), shares.back());
+  std::fprintf(o.out, "of comm  %.4f (time in MPI calls, waiting for slower ranks included, mean of the ranks: median; %.4f to %.4f)\n",
               comm_shares[comm_shares.size() / 2], comm_shares.front(), comm_shares.back());
-  std::printf("memory   %.2f GB of all ranks, shared pages counted for each; by formula %.2f of weights and %.2f of activations\n", memory * 1e-9,
+  std::fprintf(o.out, "memory   %.2f GB of all ranks, shared pages counted for each; by formula %.2f of weights and %.2f of activations\n", memory * 1e-9,
               expected.weights * 1e-9, expected.activations * 1e-9);
-  std::printf("bytes    %llu sent by rank 0 in a step, as the formula says\n", static_cast<unsigned long long>(sent));
-  std::printf("digest   %s\n", digest.c_str());
-  return 0;
+  std::fprintf(o.out, "bytes    %llu sent by rank 0 in a step, as the formula says\n", static_cast<unsigned long long>(sent));
+  std::fprintf(o.out, "digest   %s\n", digest.c_str());
+  const double flops = transformer_flops(c, tokens, context_length).total();
+  return {seconds[seconds.size() / 2], shares[shares.size() / 2], flops / seconds[seconds.size() / 2] * 1e-9, memory * 1e-9, digest};
 }
-
-}  // namespace
 
 int main(int argc, char** argv) {
   int code = 70;
   try {
-    code = run(argc, argv);
+    if (argc > 1 && std::string_view(argv[1]).starts_with("--benchmark_")) {
+      code = bench::run_as_benchmark(argc, argv);
+    } else {
+      const Options o = parse(argc, argv);
+      const Comm world = Comm::world();
+      o.part == "vae" ? bench::measure_vae(world, o) : bench::measure_transformer(world, o);
+      code = 0;
+    }
   } catch (const Error& e) {
     std::fprintf(stderr, "error: %s (%s); %s\n", e.what(), e.where().c_str(), e.hint().c_str());
     Comm::abort(static_cast<int>(e.exit()));

@@ -1,0 +1,59 @@
+// Decoding a film of a published shape with synthetic weights.
+#include "model/vae.hpp"
+
+#include <algorithm>
+#include <chrono>
+
+#include "core/digest.hpp"
+#include "core/parallel.hpp"
+#include "model/generate.hpp"
+#include "model/noise.hpp"
+#include "model/peak.hpp"
+#include "step.hpp"
+#include "study/recorder.hpp"
+
+namespace reel::bench {
+
+using namespace model;
+using std::int64_t;
+
+Measured measure_vae(const Comm& world, const Options& o) {
+  const int threads = o.threads > 0 ? o.threads : std::max(1, num_cores() / world.size());
+  set_num_threads(threads);
+  const Numerics numerics = parse_numerics(o.profile);
+  const Team team = Team::make(world, Partition::heads, 1);
+  const Pipeline pipeline = Pipeline::synthetic(o.model, 1, numerics);
+  const VaeConfig& v = pipeline.vae();
+  const Vae vae(v, *pipeline.weights(Pipeline::Part::vae), team.node, numerics);
+  Tensor z({v.z_dim, 1 + (o.frames - 1) / v.scale_factor_temporal, o.height / v.scale_factor_spatial, o.width / v.scale_factor_spatial});
+  philox_normal(1, "latents", 0, z.size(), z.data());
+  const double flops = vae_decode_flops(v, z.dim(1), z.dim(2), z.dim(3));
+  std::vector<double> seconds, shares;
+  Measured m;
+  for (int64_t i = 0; i < o.repeats; ++i) {
+    const double before = measured_peak_flops(numerics);
+    std::string digests;
+    world.barrier();
+    const auto begin = std::chrono::steady_clock::now();
+    vae.decode(world, z, [&](int64_t, const Tensor& frames) { digests += sha256_hex(frames.data(), static_cast<std::size_t>(frames.size()) * sizeof(float)); });
+    world.barrier();
+    seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+    shares.push_back(flops / seconds.back() / (std::max(before, measured_peak_flops(numerics)) * threads * world.size()));
+    m.digest = sha256_hex(digests);
+  }
+  std::sort(seconds.begin(), seconds.end());
+  std::sort(shares.begin(), shares.end());
+  for (const int64_t bytes : world.all_gather(study::peak_memory_bytes())) m.memory_gb += static_cast<double>(bytes) * 1e-9;
+  m.seconds = seconds[seconds.size() / 2];
+  m.of_peak = shares[shares.size() / 2];
+  m.gflops = flops / m.seconds * 1e-9;
+  if (world.rank() != 0) return m;
+  std::fprintf(o.out, "%s %s, decoding %s latents, %d rank(s) x %d thread(s)\n", o.model.c_str(), o.profile.c_str(), to_string(z.shape()).c_str(), world.size(), threads);
+  std::fprintf(o.out, "seconds  %.3f (median of %lld; %.3f to %.3f)\n", m.seconds, static_cast<long long>(o.repeats), seconds.front(), seconds.back());
+  std::fprintf(o.out, "of peak  %.3f (median; %.3f to %.3f)\n", m.of_peak, shares.front(), shares.back());
+  std::fprintf(o.out, "memory   %.2f GB of all ranks, shared pages counted for each\n", m.memory_gb);
+  std::fprintf(o.out, "digest   %s\n", m.digest.c_str());
+  return m;
+}
+
+}  // namespace reel::bench
