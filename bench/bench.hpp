@@ -27,7 +27,7 @@ inline FloatBuffer random_floats(int64_t n, const char* name) {
   return x;
 }
 
-/// Checks once for each name; a benchmark runs several times.
+/// Checks once for each name, because a benchmark runs several times. An error after the clock stopped takes its number away.
 template <class Check>
 bool checked(const std::string& name, Check check) {
   static std::map<std::string, bool> done;

@@ -98,7 +98,7 @@ class Program:
     def __init__(self, command, environment=None, only=""):
         self.command, self.environment, self.only = [str(c) for c in command], environment or {}, only
         self.title = pathlib.Path(self.command[-1]).name + (f" ({only.strip('/')} only)" if only else "")
-        self.peer, self.names, self.foreign = self.title, {}, []
+        self.peer, self.names, self.all_names, self.foreign = self.title, {}, {}, []
 
     def call(self, arguments, timeout):
         """Standard output; notes how many cores others used meanwhile."""
@@ -124,6 +124,7 @@ class Program:
     def list(self):
         names = self.call(["--benchmark_list_tests"], 60).split("\n")
         self.names = {key_of(n): n for n in names if n.strip() and self.only in n}
+        self.all_names = self.names
         self.foreign.clear()
 
     def measure(self, keys, min_time, timeout):

@@ -3,17 +3,20 @@
 
     bench/run.py                  everything in the build tree, under 10 minutes: reel_bench and the peers that were built;
                                   on a slow machine the largest shapes get fewer repeats, or more time with --seconds
+    bench/run.py --step           bench/step instead: forwards of a whole transformer, decodes of films (minutes, 7 GB of memory)
+    bench/run.py --long           also those that take half a minute each
+    bench/run.py --only REGEX     those whose names match
     bench/run.py --peers          PyTorch too (--python VENV/bin/python: the Python that has torch)
     bench/run.py --short          under a minute, without peers: the smallest shapes of each kernel, for CI
     bench/run.py --save-baseline  keeps the shares of peak as those of this CPU, in bench/baseline
-    bench/run.py --table          prints a Markdown table; with --from FILE.json of an earlier run
+    bench/run.py --table          prints a Markdown table; with --from FILES of earlier runs
 
 Programs take turns, kernel by kernel, several times; numbers are medians. A share of peak is measured against the peak that
 reel_bench found in the same process, so a slower clock does not look like slower code; a ratio to a peer compares two
 neighbours in time (above 1: Reel is faster). All goes into one JSON file (--out).
 
-Exit code 0: nothing became slower, or REPORT ONLY, said on stderr: this CPU has no baseline, or the machine was too noisy to
-tell. 1: a share of peak fell by more than 15 % against the baseline, or a result was wrong. 2: a program is missing or failed.
+Exit code 0: nothing became slower, or REPORT ONLY, said on stderr: this CPU has no baseline, or the machine was too noisy or too
+busy to tell. 1: a share of peak fell by more than 15 % against the baseline, or a result was wrong. 2: a program is missing or failed.
 3: a file or an output is not what it should be.
 """
 import argparse
@@ -32,8 +35,31 @@ from programs import Failure, Program, built, cpu, group_of, say, threads_of, wo
 SOURCE = pathlib.Path(__file__).resolve().parent.parent
 MAX_DROP = 0.15  # of a share of peak against the baseline
 MAX_SPREAD = 0.10  # (max - min) / median of the shares of one benchmark; the median over all of them tells a noisy machine
-# Shares of peak to reach: what oneDNN reaches in products on one core, and a plain fused design in attention.
-TARGETS = {("product", "f32"): 0.95, ("product", "bf16"): 0.95, ("attention", "f32"): 0.85, ("attention", "bf16"): 0.85}
+MAX_FOREIGN = 0.25  # cores that other processes kept busy meanwhile; beyond, nothing is judged
+LONG = re.compile(r"attention/\w+/12x32760x32760/")
+# Share of peak and ratio to the best peer to reach; the first pattern that matches counts.
+TARGETS = [
+    (r"product/f32/.*/threads:1$", 0.94, 1.0),
+    (r"product/f32/", 0.91, 1.0),
+    (r"product/bf16/.*/threads:1$", 0.93, 1.0),
+    (r"product/bf16/", 0.91, 1.0),
+    (r"product/", None, 1.0),
+    (r"attention/f32/.*x512/", 0.86, 1.1),
+    (r"attention/bf16/.*x512/", 0.80, 1.1),
+    (r"attention/f32/", 0.86, 1.15),
+    (r"attention/bf16/", 0.82, 1.8),
+    (r"conv3d/f32/", 0.80, 1.0),
+    (r"conv3d/bf16/", 0.70, 1.0),
+    (r"(layer_norm|rms_norm_rotate|gated_add|gelu|l2_norm_silu)/", 0.80, 1.0),
+    (r"wan_1.3b_step/f32/", 0.80, 1.3),
+    (r"wan_1.3b_step/bf16/1560/", 0.70, 1.2),
+    (r"wan_1.3b_step/bf16/", 0.70, 1.5),
+    (r"vae_decode/(f32|bf16)/", 0.60, None),
+]
+
+
+def targets_of(key):
+    return next(((share, ratio) for pattern, share, ratio in TARGETS if re.match(pattern, key)), (None, None))
 
 
 def smallest(keys, count, any_threads):
@@ -51,20 +77,21 @@ def smallest(keys, count, any_threads):
 def find_programs(options, machine):
     """reel_bench, then its peers."""
     folder = options.build / "bench"
-    ours = Program([folder / "reel_bench"])
+    ours = Program([folder / ("step" if options.step else "reel_bench")])
     ours.list()
+    ours.names = {k: n for k, n in ours.names.items() if re.search(options.only, k) and (options.long or not LONG.match(k))}
     if options.short:
         return ours, []
     # Where AMX is, oneDNN and PyTorch (which asks oneDNN and MKL) are also asked for their best without.
     without_amx = {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_BF16", "MKL_ENABLE_INSTRUCTIONS": "AVX512"}
     both = [{}, without_amx] if "amx_bf16" in machine["flags"] else [{}]
     peers = []
-    for path in sorted(folder.glob("peer_*")):
+    for path in [] if options.step else sorted(folder.glob("peer_*")):
         if path.is_file() and os.access(path, os.X_OK):
             peers += [Program([path], e, "/bf16/" if e else "") for e in (both if path.name == "peer_onednn" else [{}])]
     if options.peers:
-        scripts = sorted((SOURCE / "bench/peers").glob("torch_*.py"))
-        peers += [Program([options.python, p], e, "/bf16/" if e else "") for p in scripts for e in both]
+        script = SOURCE / "bench/peers" / ("torch_wan_step.py" if options.step else "torch_peers.py")
+        peers += [Program([options.python, script], e, "/bf16/" if e else "") for e in both]
     for peer in list(peers):
         try:
             peer.list()
@@ -81,6 +108,8 @@ def measure(ours, peers, options):
         raise Failure(2, f"{ours.title} lists no benchmark")
     deadline = time.monotonic() + options.seconds
     small = smallest(ours.names, 3 if options.short else 4, any_threads=not options.short)
+    if options.short:  # one of these takes as long as all others
+        small = [k for k in small if not k.startswith("conv3d/") or k in smallest(ours.names, 1, any_threads=False)]
     readings, late = {}, []
     for keys in [small] if options.short else [small, [k for k in ours.names if k not in small]]:
         groups = {}
@@ -183,8 +212,9 @@ def load(path):
         raise Failure(3, f"{path} is no such file as this program writes: {type(error).__name__}: {error}")
 
 
-def judge(rows, baseline):
-    """{"code", "report_only", "lines", ...}: what became slower than the baseline (key -> share of peak; None: there is none)."""
+def judge(rows, baseline, foreign):
+    """{"code", "report_only", "lines", ...}: what became slower than the baseline (key -> share of peak; None: there is none)
+    while other processes kept `foreign` cores busy."""
     wrong = [f"{r['key']}: {r['error']}" for r in rows if "error" in r]
     shares = {r["key"]: r for r in rows if "of_peak" in r}
     steady = [r["spread"] for r in shares.values() if r["repeats"] > 1]
@@ -208,6 +238,8 @@ def judge(rows, baseline):
         why.append("nothing with a share of peak was measured twice")
     elif noise > MAX_SPREAD:
         why.append(f"too noisy: the shares of one benchmark differ by {noise:.0%} in the median, more than {MAX_SPREAD:.0%}")
+    if foreign > MAX_FOREIGN:
+        why.append(f"too busy: other processes kept {foreign:.1f} cores busy meanwhile")
     if baseline is not None and len(baseline.keys() & shares.keys()) < len(shares):
         lines.append(f"not in the baseline: {', '.join(sorted(shares.keys() - baseline.keys()))}")
     code = 1 if wrong or (slower and not why) else 0
@@ -227,31 +259,35 @@ def tell(judgement):
         say(f"no share of peak fell by more than {MAX_DROP:.0%}")
 
 
-def table(result):
-    """Markdown: target, measured share of peak, ratio to the best peer."""
+def table(results):
+    """Markdown: kernel, profile, shape, threads, share of peak and ratio to the best peer, with their targets."""
+    result = results[0]
+    peaks = {profile: peak for r in results for profile, peak in r["peaks"].items()}
     machine, lines = result["machine"], []
     lines.append(f"{machine['model']}, {machine['cores']} cores, commit {result['commit']}, {result['compiler']}; peak of one thread: "
-                 + ", ".join(f"{profile} {peak:.0f} GFLOP/s" for profile, peak in sorted(result["peaks"].items())))
-    lines += ["", "| benchmark | threads | target, of peak | measured | spread | GFLOP/s | ratio to best peer |"]
-    lines.append("|---|---|---|---|---|---|---|")
-    for row in result["results"]:
+                 + ", ".join(f"{profile} {peak:.0f} GFLOP/s" for profile, peak in sorted(peaks.items())))
+    lines += ["", "| kernel | profile | shape | threads | of peak (target) | spread | rate | ratio to best peer (target) |"]
+    lines.append("|---|---|---|---|---|---|---|---|")
+    for row in (row for r in results for row in r["results"]):
         if "of_peak" not in row and "ratio_to_best_peer" not in row and "error" not in row:
             continue
-        target = TARGETS.get(tuple(row["key"].split("/")[:2]))
-        cells = [re.sub(r"/threads:\d+$", "", row["key"]), str(row["threads"]), f"{target:.2f}" if target else "-"]
+        share, ratio = targets_of(row["key"])
+        cells = [*re.sub(r"/threads:\d+$", "", row["key"]).split("/", 2), str(row["threads"])]
         if "error" in row:
             cells += [f"wrong: {row['error']}", "-", "-", "-"]
         else:
-            cells += [f"{row['of_peak']:.2f}" if "of_peak" in row else "-", f"{row['spread']:.0%}"]
-            cells.append(f"{row['gflops']:.0f}" if "gflops" in row else "-")
-            cells.append(f"{row['ratio_to_best_peer']:.2f} ({row['best_peer']})" if "best_peer" in row else "-")
+            cells += [f"{row['of_peak']:.2f}" + (f" ({share:.2f})" if share else "") if "of_peak" in row else "-", f"{row['spread']:.0%}"]
+            cells.append(f"{row['gflops']:.0f} GFLOP/s" if "gflops" in row else f"{row['bytes_per_s'] * 1e-9:.1f} GB/s" if "bytes_per_s" in row else "-")
+            told = f"{row.get('ratio_to_best_peer', 0):.2f}" + (f" ({ratio:.2f})" if ratio else "") + f" {row.get('best_peer')}"
+            cells.append(told if "best_peer" in row else "-")
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
 def save_baseline(path, result, listed, judgement):
-    if judgement["wrong"] or judgement["median_spread"] is None or judgement["median_spread"] > MAX_SPREAD:
-        raise Failure(2, "the baseline is not saved: the run was too noisy, too short or wrong (see above); try again in a quiet hour")
+    busy = any(line.startswith("too busy") for line in judgement["report_only"])
+    if busy or judgement["wrong"] or judgement["median_spread"] is None or judgement["median_spread"] > MAX_SPREAD:
+        raise Failure(2, "the baseline is not saved: the run was too noisy, too busy, too short or wrong (see above); try again in a quiet hour")
     # A short run renews its own few; benchmarks that are no more go.
     old = load(path)["of_peak"] if path.exists() else {}
     shares = {key: share for key, share in old.items() if key in listed} | result["of_peak"]
@@ -264,7 +300,7 @@ def save_baseline(path, result, listed, judgement):
 def run(options):
     machine = cpu()
     if options.from_file:
-        print(table(load(options.from_file)))
+        print(table([load(file) for file in options.from_file]))
         return 0
     begin = time.monotonic()
     ours, peers = find_programs(options, machine)
@@ -273,17 +309,17 @@ def run(options):
     if not rows:
         raise Failure(2, f"{ours.title} measured nothing in {options.seconds:g} s; give it more (--seconds)")
     path = options.baseline_dir / f"{machine['key']}.json"
-    judgement = judge(rows, load(path)["of_peak"] if path.exists() else None)
+    foreign = statistics.fmean(f for program in (ours, *peers) for f in program.foreign)
+    judgement = judge(rows, load(path)["of_peak"] if path.exists() else None, foreign)
     judgement["notes"] += [f"not measured, the time was up: {what}" for what in late]
-    foreign = [f for program in (ours, *peers) for f in program.foreign]
     result = {
         "reel_bench": 1,
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "mode": "short" if options.short else "all",
+        "mode": "short" if options.short else "step" if options.step else "all",
         "machine": machine,
         **built(SOURCE, options.build),
         "seconds": round(time.monotonic() - begin, 1),
-        "foreign_cores": round(statistics.fmean(foreign), 2),  # cores that other processes kept busy meanwhile
+        "foreign_cores": round(foreign, 2),  # cores that other processes kept busy meanwhile
         "peaks": peaks,  # GFLOP/s of one thread
         "of_peak": {r["key"]: round(r["of_peak"], 4) for r in rows if "of_peak" in r},
         "results": rows,
@@ -291,11 +327,11 @@ def run(options):
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(table(result) if options.table else "\n".join(line_of(row) for row in rows))
+    print(table([result]) if options.table else "\n".join(line_of(row) for row in rows))
     tell(judgement)
     say(f"{len(rows)} benchmarks in {result['seconds']:.0f} s; other processes kept {result['foreign_cores']} cores busy; {options.out}")
     if options.save_baseline:
-        save_baseline(path, result, ours.names, judgement)
+        save_baseline(path, result, ours.all_names, judgement)
     return judgement["code"]
 
 
@@ -311,11 +347,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--short", action="store_true")
     parser.add_argument("--peers", action="store_true", help="PyTorch too")
+    parser.add_argument("--step", action="store_true")
+    parser.add_argument("--long", action="store_true")
+    parser.add_argument("--only", default="", metavar="REGEX")
     parser.add_argument("--save-baseline", action="store_true")
     parser.add_argument("--table", action="store_true")
-    parser.add_argument("--from", dest="from_file", type=pathlib.Path, metavar="FILE", help="with --table: of an earlier result")
+    parser.add_argument("--from", dest="from_file", type=pathlib.Path, nargs="+", metavar="FILE", help="with --table: of earlier results")
     parser.add_argument("--build", type=pathlib.Path, default=SOURCE / "build/release", help="build tree (build/release)")
-    parser.add_argument("--out", type=pathlib.Path, help="result (BUILD/bench/results.json)")
+    parser.add_argument("--out", type=pathlib.Path, help="result (BUILD/bench/results.json, short.json, step.json)")
     parser.add_argument("--python", default=sys.executable, help="the Python that has torch")
     parser.add_argument("--baseline-dir", type=pathlib.Path, default=SOURCE / "bench/baseline")
     parser.add_argument("--repeats", type=int, help="at most so many (3; 5 with --short); fewer where the time is up")
@@ -326,7 +365,9 @@ def main():
         parser.error("--from goes with --table")
     options.seconds = options.seconds or (45.0 if options.short else 540.0)
     options.repeats = options.repeats or (5 if options.short else 3)
-    options.out = options.out or options.build / "bench/results.json"
+    if options.short and options.step:
+        parser.error("--step is not short")
+    options.out = options.out or options.build / "bench" / ("short.json" if options.short else "step.json" if options.step else "results.json")
     try:
         return run(options)
     except Failure as failure:

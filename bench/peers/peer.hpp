@@ -5,7 +5,9 @@
 //   product/PROFILE/MxKxN/threads:T              y[M, N] = x[M, K] W[N, K]^T
 //   attention/PROFILE/HEADSxQUERIESxKEYS/threads:T    heads 128 wide
 //   conv3d/PROFILE/INxOUTxFRAMESxROWSxCOLUMNS/threads:T    3x3x3, causal: FRAMES + 2 frames are read
+//   OP/f32/ROWSxWIDTH/threads:T                  layer_norm (with modulation), rms_norm_rotate, gated_add, gelu, l2_norm_silu
 //   wan_1.3b_step/PROFILE/TOKENS/threads:T       one forward of the transformer
+//   vae_decode/PROFILE/FRAMESxROWSxCOLUMNS/threads:T   a film out of its latents
 // PROFILE says what is multiplied, and by what: f32, bf16 (no AMX), bf16_amx. Sums and results of ours are f32 in all
 // three.
 #include <benchmark/benchmark.h>

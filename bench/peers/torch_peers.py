@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Products, attention and causal convolutions of PyTorch, as a Google Benchmark program would tell of them: JSON on stdout,
+"""Products, attention, causal convolutions and passes over rows of PyTorch, as a Google Benchmark program would tell of them: JSON on stdout,
 names as in peer.hpp, per benchmark the thread count, dtype and median seconds.
 
     torch_peers.py [--benchmark_filter=REGEX] [--benchmark_min_time=SECONDS] [--benchmark_list_tests]
@@ -21,6 +21,8 @@ TOKENS = (1560, 8190, 32760)
 LAYERS = ((1536, 1536), (1536, 8960), (8960, 1536), (5120, 5120), (5120, 13824))  # K, N
 WINDOWS = ((384, 384, 1, 120, 208), (192, 192, 1, 240, 416), (96, 96, 1, 480, 832))  # in, out, frames, rows, columns
 HEADS, HEAD_DIM, TEXT = 12, 128, 512
+ROWS = (8190, 1536)
+PASSES = ("layer_norm", "rms_norm_rotate", "gated_add", "gelu")  # f32 alone
 SAMPLE_ROWS = 4  # checked in double
 CHOICE_ROWS = 256  # on which ways are compared
 
@@ -44,10 +46,12 @@ def benchmarks():
     shapes = [("product", (m, k, n)) for k, n in LAYERS for m in TOKENS]
     shapes += [("attention", (heads, m, keys)) for heads in (1, HEADS) for m in TOKENS for keys in (m, TEXT)]
     shapes += [("conv3d", window) for window in WINDOWS]
+    both, one = (("f32", "f32"), ("bf16", half_profile())), (("f32", "f32"),)
     return {
         f"{op}/{profile}/{'x'.join(map(str, shape))}/threads:{threads}": (op, dtype, shape, threads)
-        for op, shape in shapes
-        for dtype, profile in (("f32", "f32"), ("bf16", half_profile()))
+        for profiles, named in ((both, shapes), (one, [(op, ROWS) for op in PASSES]))
+        for op, shape in named
+        for dtype, profile in profiles
         for threads in thread_counts()
     }
 
@@ -97,6 +101,28 @@ def fastest_attention(torch, fused, q, k, v):
     return name, dict(ways)[name]
 
 
+def row_pass(torch, op, random):
+    """(body, no flops) of what stands between products, as diffusers writes it."""
+    functional = torch.nn.functional
+    x, y, mul, add = random(*ROWS), random(*ROWS), random(ROWS[1]), random(ROWS[1])
+    cos, sin = random(ROWS[0], 1, HEAD_DIM // 2), random(ROWS[0], 1, HEAD_DIM // 2)
+
+    def rms_norm_rotate():
+        heads = (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6) * mul).unflatten(-1, (HEADS, HEAD_DIM))
+        even, odd = heads.unflatten(-1, (-1, 2)).unbind(-1)
+        out = torch.empty_like(heads)
+        out[..., 0::2] = even * cos - odd * sin
+        out[..., 1::2] = even * sin + odd * cos
+        return out
+
+    return {
+        "layer_norm": lambda: functional.layer_norm(x, ROWS[1:], eps=1e-6) * mul + add,
+        "rms_norm_rotate": rms_norm_rotate,
+        "gated_add": lambda: x + y * mul,
+        "gelu": lambda: functional.gelu(x, approximate="tanh"),
+    }[op], 0
+
+
 def build(torch, op, dtype, shape):
     """(label, body, flops); raises ArithmeticError where the result is wrong."""
     functional = torch.nn.functional
@@ -112,6 +138,8 @@ def build(torch, op, dtype, shape):
         x, w = random(m, k), random(n, k)
         check(functional.linear(x, w)[:SAMPLE_ROWS], x[:SAMPLE_ROWS].double() @ w.double().t())
         return "linear", lambda: functional.linear(x, w), 2 * m * k * n
+    if op in PASSES:
+        return "eager", *row_pass(torch, op, random)
     if op == "attention":
         heads, queries, keys = shape
         q, k, v = random(1, heads, queries, HEAD_DIM), random(1, heads, keys, HEAD_DIM), random(1, heads, keys, HEAD_DIM)
@@ -154,11 +182,12 @@ def run(tests, measure, peer, arguments):
         entry = {"name": name, "run_type": "iteration", "threads": int(name.rsplit(":", 1)[1]), "dtype": name.split("/")[1][:4].rstrip("_")}
         try:
             median, runs, label, flops = measure(value, float(options.benchmark_min_time.rstrip("s")))
-            entry |= {"iterations": runs, "real_time": median, "time_unit": "s", "label": label, "GFLOP/s": flops / median * 1e-9}
+            entry |= {"iterations": runs, "real_time": median, "time_unit": "s", "label": label}
+            entry |= {"GFLOP/s": flops / median * 1e-9} if flops else {}
         except (ArithmeticError, RuntimeError) as error:  # RuntimeError: what torch raises, lack of memory included
             entry |= {"error_occurred": True, "error_message": str(error)}
         results.append(entry)
-        print(name, entry.get("GFLOP/s", entry.get("error_message")), file=sys.stderr)
+        print(name, entry.get("error_message", f"{entry.get('real_time', 0):.4g} s"), file=sys.stderr)
     json.dump({"context": {"peer": peer(), "num_cpus": os.cpu_count()}, "benchmarks": results}, sys.stdout, indent=1)
     print()
 

@@ -49,6 +49,9 @@ class Bench(unittest.TestCase):
         self.root = pathlib.Path(self.folder.name)
         self.bench = self.root / "build/bench"
         self.bench.mkdir(parents=True)
+        busy = unittest.mock.patch.object(run, "MAX_FOREIGN", float("inf"))  # whatever else runs beside this test
+        busy.start()
+        self.addCleanup(busy.stop)
         self.kept = self.root / "baseline" / f"{programs.cpu()['key']}.json"
 
     def program(self, plan, name="reel_bench", peer=None, says=None, does=None):
@@ -77,7 +80,7 @@ class Bench(unittest.TestCase):
         return code, out.getvalue(), err.getvalue()
 
     def result(self):
-        return json.loads((self.bench / "results.json").read_text())
+        return json.loads(max(self.bench.glob("*.json"), key=lambda path: path.stat().st_mtime_ns).read_text())
 
     def check(self, code, *words, arguments=("--short",), never=()):
         got, out, err = self.run_py(*arguments)
@@ -115,6 +118,12 @@ class Bench(unittest.TestCase):
         self.program({PRODUCT: tells(0.3, 0.4, 0.5), ATTENTION: tells(0.4, 0.6, 0.8)})
         self.baseline()
         self.check(0, "REPORT ONLY: too noisy", "SLOWER (not judged)")
+
+    def test_a_busy_machine_is_only_reported(self):
+        self.program({PRODUCT: tells(0.72, 0.721, 0.719), ATTENTION: tells(0.8)})
+        self.baseline()
+        with unittest.mock.patch.object(run, "MAX_FOREIGN", -1):
+            self.check(0, "REPORT ONLY: too busy", "SLOWER (not judged)")
 
     def test_one_unsteady_benchmark_is_not_judged(self):
         steady = {f"rows/f32/{n}x1536/threads:1": tells(0.5) for n in (1, 2)}
@@ -258,10 +267,41 @@ class Bench(unittest.TestCase):
         self.assertEqual((row["best_peer"], row["ratio_to_best_peer"]), ("Fast 2", 0.5))
         self.assertEqual(row["peers"]["peer_slow"]["ratio"], 2.0)
         self.assertAlmostEqual(row["peers"]["peer_fast"]["of_peak"], 0.8)  # of our peak: 80 of 100 GFLOP/s
-        self.assertIn("| product/f32/1560x1536x1536 | 1 | 0.95 | 0.50 | 0% | 50 | 0.50 (Fast 2) |", out)
-        self.assertIn("| product/f32/1560x5120x5120 | 2 | 0.95 | 0.50 | 0% | 100 | - |", out)
+        self.assertIn("| product | f32 | 1560x1536x1536 | 1 | 0.50 (0.94) | 0% | 50 GFLOP/s | 0.50 (1.00) Fast 2 |", out)
+        self.assertIn("| product | f32 | 1560x5120x5120 | 2 | 0.50 (0.91) | 0% | 100 GFLOP/s | - |", out)
         again, text, _ = self.run_py("--table", "--from", str(self.bench / "results.json"))
         self.assertEqual((again, text), (0, out))
+
+    def test_steps_are_a_program_and_a_result_of_their_own(self):
+        step = "wan_1.3b_step/f32/1560/threads:2"
+        self.program({PRODUCT: tells(0.5)})
+        self.program({PRODUCT: tells(0.4)}, "peer_fast")
+        self.program({step: [{"real_time": 20e3, "of_peak": 0.8, "GFLOP/s": 160}]}, "step")
+        self.check(0, arguments=[])
+        self.check(0, arguments=["--step"])
+        told = [json.loads((self.bench / name).read_text())["results"] for name in ("results.json", "step.json")]
+        self.assertEqual([[(r["key"], len(r["peers"])) for r in rows] for rows in told], [[(PRODUCT, 1)], [(step, 0)]])
+        _, out, _ = self.run_py("--table", "--from", *(str(self.bench / name) for name in ("results.json", "step.json")))
+        self.assertIn("| product | f32 | 1560x1536x1536 | 1 | 0.50 (0.94) |", out)
+        self.assertIn("| wan_1.3b_step | f32 | 1560 | 2 | 0.80 (0.80) |", out)
+
+    def test_long_ones_and_others_are_left_out_unless_asked_for(self):
+        long = "attention/f32/12x32760x32760/threads:2"
+        self.program({PRODUCT: tells(0.5), ATTENTION: tells(0.5), long: tells(0.5)})
+        for arguments, keys in (([], {PRODUCT, ATTENTION}), (["--long"], {PRODUCT, ATTENTION, long}), (["--only", "^prod"], {PRODUCT})):
+            self.check(0, arguments=arguments)
+            self.assertEqual({r["key"] for r in self.result()["results"]}, keys)
+
+    def test_targets(self):
+        for key, want in {
+            "product/f32/1560x8x8/threads:1": (0.94, 1.0),
+            "product/f32/1560x8x8/threads:2": (0.91, 1.0),
+            "attention/bf16/12x1560x512/threads:1": (0.80, 1.1),
+            "attention/bf16/12x1560x1560/threads:1": (0.82, 1.8),
+            "wan_1.3b_step/bf16/8190/threads:2": (0.70, 1.5),
+            "conv3d/bf16_amx/96x96x1x480x832/threads:1": (None, None),
+        }.items():
+            self.assertEqual(run.targets_of(key), want)
 
     def test_a_ratio_compares_neighbours_in_time(self):
         self.program({PRODUCT: [{"real_time": t, "of_peak": 0.5} for t in (10, 20, 40)]})
