@@ -13,7 +13,8 @@ using std::int64_t;
 
 Forecast forecast(const Experiment& e, const model::Pipeline& pipeline, int64_t num_ranks, int64_t ranks_on_node, double peak_flops) {
   Forecast f;
-  const double weights = (pipeline.numerics() == model::Numerics::f32 ? 4.0 : 2.0) * static_cast<double>(model::num_parameters(pipeline.transformer()));
+  const int64_t num_nodes = e.run.shard_weights ? (num_ranks + ranks_on_node - 1) / ranks_on_node : 1;  // that share the weights
+  const double weights = (pipeline.numerics() == model::Numerics::f32 ? 4.0 : 2.0) * static_cast<double>(model::num_parameters(pipeline.transformer(), num_nodes));
   const model::TransformerConfig& t = pipeline.transformer();
   const model::VaeConfig& v = pipeline.vae();
   const int64_t latent_frames = 1 + (e.shot.num_frames - 1) / v.scale_factor_temporal;
