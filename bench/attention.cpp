@@ -18,7 +18,8 @@ std::vector<PackedHead> pack_heads(Numerics numerics, int64_t keys, const FloatB
 }
 
 // The last rows of `out`, all heads, compared with the scalar reference.
-bool is_right(Numerics numerics, int64_t tokens, int64_t keys, const FloatBuffer& q, const FloatBuffer& k, const FloatBuffer& v, const FloatBuffer& out) {
+bool is_right(Numerics numerics, int64_t tokens, int64_t keys, const FloatBuffer& q, const FloatBuffer& k, const FloatBuffer& v,
+              const FloatBuffer& out) {
   constexpr int64_t few = 2;
   const FloatBuffer want = by_scalar([&] {
     FloatBuffer rows(static_cast<std::size_t>(few * width));

@@ -8,8 +8,10 @@ namespace {
 using namespace model;
 
 // A 3x3x3 convolution of one frame as a residual block of the decoder calls it, padding and rounding of its input included;
-// the two frames before it are there. A small frame is compared with the scalar reference, some rows of the width with one thread.
-void convolution(benchmark::State& state, const std::string& name, Numerics numerics, int64_t in, int64_t out, int64_t rows, int64_t columns, int threads) {
+// the two frames before it are there. A small frame is compared with the scalar reference, some rows of the whole width with
+// one thread and with what is cut out of them.
+void convolution(benchmark::State& state, const std::string& name, Numerics numerics, int64_t in, int64_t out, int64_t rows, int64_t columns,
+                 int threads) {
   set_num_threads(threads);
   const Comm solo = Comm::solo();
   const auto source = synthetic_weights(1, "bench");
@@ -30,8 +32,16 @@ void convolution(benchmark::State& state, const std::string& name, Numerics nume
   const bool right = checked(name, [&] {
     const Band small = band(2, 19), want = by_scalar([&] { return third(small); }), got = third(small);
     if (!same_bits(want.data.data(), got.data.data(), static_cast<int64_t>(want.data.size()))) return false;
-    if (threads == 1) return true;
     const Band some = band(8, columns), together = third(some);
+    // Twenty columns in the middle, cut out: the same sums, cut into other tasks.
+    const int64_t first = columns / 2 - 10;
+    Band middle(1, some.rows, 20, in);
+    for (int64_t y = 0; y < some.rows; ++y)
+      std::copy_n(some.data.data() + (y * columns + first) * in, 20 * in, middle.data.data() + y * 20 * in);
+    const Band cut = third(middle);
+    for (int64_t y = 0; y < some.rows; ++y)
+      if (!same_bits(cut.data.data() + (y * 20 + 1) * out, together.data.data() + (y * columns + first + 1) * out, 18 * out)) return false;
+    if (threads == 1) return true;
     set_num_threads(1);
     const Band alone = third(some);
     set_num_threads(threads);

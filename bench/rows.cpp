@@ -33,7 +33,9 @@ void triad(Arrays& a, int64_t i) {
 // The model's own; `layer_norm` is with modulation, `rms_norm_rotate` what queries and keys go through.
 constexpr Pass passes[] = {
     {"layer_norm", 2,
-     [](Arrays& a, int64_t i) { kernels::table().layer_norm(a.x.data() + i * width, width, 1e-6f, a.mul.data(), a.add.data(), a.z.data() + i * width); }},
+     [](Arrays& a, int64_t i) {
+       kernels::table().layer_norm(a.x.data() + i * width, width, 1e-6f, a.mul.data(), a.add.data(), a.z.data() + i * width);
+     }},
     {"rms_norm_rotate", 2,
      [](Arrays& a, int64_t i) {
        float* z = a.z.data() + i * width;

@@ -27,7 +27,8 @@ void add(const std::string& name, Options o, const std::vector<std::int64_t>& sh
                                      m = measure(Comm::solo(), o);
                                      state.SetIterationTime(m.seconds);
                                    }
-                                   if (digests.emplace(key, m.digest).first->second != m.digest) return state.SkipWithError("bits differ from those of other threads");
+                                   if (digests.emplace(key, m.digest).first->second != m.digest)
+                                     return state.SkipWithError("bits differ from those of other threads");
                                    state.counters["GFLOP/s"] = m.gflops;
                                    state.counters["of_peak"] = m.of_peak;
                                    state.SetLabel(fmt::format("peak memory so far {:.2f} GB; digest {:.16}", m.memory_gb, m.digest));

@@ -37,7 +37,9 @@ Measured measure_vae(const Comm& world, const Options& o) {
     std::string digests;
     world.barrier();
     const auto begin = std::chrono::steady_clock::now();
-    vae.decode(world, z, [&](int64_t, const Tensor& frames) { digests += sha256_hex(frames.data(), static_cast<std::size_t>(frames.size()) * sizeof(float)); });
+    vae.decode(world, z, [&](int64_t, const Tensor& frames) {
+      digests += sha256_hex(frames.data(), static_cast<std::size_t>(frames.size()) * sizeof(float));
+    });
     world.barrier();
     seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
     shares.push_back(flops / seconds.back() / (std::max(before, measured_peak_flops(numerics)) * threads * world.size()));
@@ -50,8 +52,10 @@ Measured measure_vae(const Comm& world, const Options& o) {
   m.of_peak = shares[shares.size() / 2];
   m.gflops = flops / m.seconds * 1e-9;
   if (world.rank() != 0) return m;
-  std::fprintf(o.out, "%s %s, decoding %s latents, %d rank(s) x %d thread(s)\n", o.model.c_str(), o.profile.c_str(), to_string(z.shape()).c_str(), world.size(), threads);
-  std::fprintf(o.out, "seconds  %.3f (median of %lld; %.3f to %.3f)\n", m.seconds, static_cast<long long>(o.repeats), seconds.front(), seconds.back());
+  std::fprintf(o.out, "%s %s, decoding %s latents, %d rank(s) x %d thread(s)\n", o.model.c_str(), o.profile.c_str(),
+               to_string(z.shape()).c_str(), world.size(), threads);
+  std::fprintf(o.out, "seconds  %.3f (median of %lld; %.3f to %.3f)\n", m.seconds, static_cast<long long>(o.repeats),
+               seconds.front(), seconds.back());
   std::fprintf(o.out, "of peak  %.3f (median; %.3f to %.3f)\n", m.of_peak, shares.front(), shares.back());
   std::fprintf(o.out, "memory   %.2f GB of all ranks, shared pages counted for each\n", m.memory_gb);
   std::fprintf(o.out, "digest   %s\n", m.digest.c_str());

@@ -145,8 +145,8 @@ void VaeStream::convolve_frame(const Conv& conv, const Inputs& inputs, FrameShap
               product(frame.bf16.data() + at, stride * c, n, now, conv.weights.packed_bf16 + panel + k * kernels::group_width,
                       conv.weights.in * kernels::group_width, columns, to, panel_width, accumulate);
             else
-              kernel.multiply_panel(frame.f32.data() + at, stride * c, n, now, conv.weights.packed + panel + k * panel_width, columns, to, panel_width,
-                                    accumulate);
+              kernel.multiply_panel(frame.f32.data() + at, stride * c, n, now, conv.weights.packed + panel + k * panel_width, columns, to,
+                                    panel_width, accumulate);
           }
     }
     const float* bias = conv.weights.bias + p * panel_width;
