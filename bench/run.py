@@ -174,6 +174,8 @@ def summarize(ours, peers, readings):
             continue
         shares = [r["of_peak"] for _, r in told if "of_peak" in r]
         row |= {f: median_of(told, f) for f in ("seconds", "of_peak", "gflops", "bytes_per_s") if median_of(told, f) is not None}
+        if "label" in told[-1][1]:
+            row["label"] = told[-1][1]["label"]
         row["spread"] = spread_of(shares or [r["seconds"] for _, r in told])
         if shares:
             row["best_of_peak"] = max(shares)
@@ -278,6 +280,7 @@ def table(results):
         else:
             cells += [f"{row['of_peak']:.2f}" + (f" ({share:.2f})" if share else "") if "of_peak" in row else "-", f"{row['spread']:.0%}"]
             cells.append(f"{row['gflops']:.0f} GFLOP/s" if "gflops" in row else f"{row['bytes_per_s'] * 1e-9:.1f} GB/s" if "bytes_per_s" in row else "-")
+            cells[-1] += f"; {row['label']}" if "label" in row else ""
             told = f"{row.get('ratio_to_best_peer', 0):.2f}" + (f" ({ratio:.2f})" if ratio else "") + f" {row.get('best_peer')}"
             cells.append(told if "best_peer" in row else "-")
         lines.append("| " + " | ".join(cells) + " |")
@@ -340,7 +343,7 @@ def line_of(row):
         return f"{row['key']}  WRONG: {row['error']}"
     share = f"  {row['of_peak']:.3f} of peak" if "of_peak" in row else ""
     ratios = "".join(f"  {p['ratio']:.2f} x {p['peer']}" for p in row["peers"].values() if "ratio" in p)
-    return f"{row['key']}  {row['seconds']:.3g} s{share}  +-{row['spread']:.0%} of {row['repeats']}{ratios}"
+    return f"{row['key']}  {row['seconds']:.3g} s{share}  +-{row['spread']:.0%} of {row['repeats']}{ratios}  {row.get('label', '')}".rstrip()
 
 
 def main():

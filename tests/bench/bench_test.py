@@ -276,14 +276,14 @@ class Bench(unittest.TestCase):
         step = "wan_1.3b_step/f32/1560/threads:2"
         self.program({PRODUCT: tells(0.5)})
         self.program({PRODUCT: tells(0.4)}, "peer_fast")
-        self.program({step: [{"real_time": 20e3, "of_peak": 0.8, "GFLOP/s": 160}]}, "step")
+        self.program({step: [{"real_time": 20e3, "of_peak": 0.8, "GFLOP/s": 160, "label": "6 GB"}]}, "step")
         self.check(0, arguments=[])
         self.check(0, arguments=["--step"])
         told = [json.loads((self.bench / name).read_text())["results"] for name in ("results.json", "step.json")]
         self.assertEqual([[(r["key"], len(r["peers"])) for r in rows] for rows in told], [[(PRODUCT, 1)], [(step, 0)]])
         _, out, _ = self.run_py("--table", "--from", *(str(self.bench / name) for name in ("results.json", "step.json")))
         self.assertIn("| product | f32 | 1560x1536x1536 | 1 | 0.50 (0.94) |", out)
-        self.assertIn("| wan_1.3b_step | f32 | 1560 | 2 | 0.80 (0.80) |", out)
+        self.assertIn("| wan_1.3b_step | f32 | 1560 | 2 | 0.80 (0.80) | 0% | 160 GFLOP/s; 6 GB | - |", out)
 
     def test_long_ones_and_others_are_left_out_unless_asked_for(self):
         long = "attention/f32/12x32760x32760/threads:2"
