@@ -257,6 +257,7 @@ const Table kernel_table{.name = REEL_ISA_NAME,
                          .activate = activate,
                          .divide = divide,
                          .round_to_bf16 = round_to_bf16,
+                         .round_row = round_row,
                          .multiply_pairs = multiply_pairs,
                          .multiply_blocks = multiply_blocks,
                          .attention_block_bf16 = attention_block_bf16};

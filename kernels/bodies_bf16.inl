@@ -21,10 +21,10 @@ REEL_INLINE int64_t place_of(int64_t p) {
 }
 
 template <bool Blocks>
-REEL_INLINE void widen_rows(const Bf16* a, int64_t a_stride, int64_t rows, int64_t depth, float* to) {
+REEL_INLINE void widen_rows(const Bf16* a, int64_t a_stride, int64_t a_step, int64_t rows, int64_t depth, float* to) {
   for (int64_t i = 0; i < rows; ++i, a += a_stride, to += flat_depth)
     for (int64_t p = 0; p < depth / 2; ++p) {
-      const std::uint32_t pair = pair_at(a + 2 * p);
+      const std::uint32_t pair = pair_at(a + p / 16 * a_step + p % 16 * 2);
       to[place_of<Blocks, 0>(p)] = widen(pair << 16);
       to[place_of<Blocks, 1>(p)] = widen(pair & 0xffff0000u);
     }
@@ -70,7 +70,7 @@ __attribute__((noinline)) void multiply_flat_blocks(const float* a, int64_t rows
 }
 
 template <bool Blocks>
-REEL_INLINE void multiply_widened(const Bf16* a, int64_t a_stride, int64_t rows, int64_t depth, const Bf16* panel,
+REEL_INLINE void multiply_widened(const Bf16* a, int64_t a_stride, int64_t a_step, int64_t rows, int64_t depth, const Bf16* panel,
                                   int64_t group_stride, int64_t columns, float* c, int64_t c_stride, bool accumulate) {
   alignas(64) float flat_a[flat_rows * flat_depth], flat_panel[flat_depth * panel_width];
   for (int64_t d = 0; d < depth; d += flat_depth) {
@@ -78,7 +78,7 @@ REEL_INLINE void multiply_widened(const Bf16* a, int64_t a_stride, int64_t rows,
     widen_panel<Blocks>(panel + d * group_width, group_stride, n, flat_panel);
     for (int64_t i = 0; i < rows; i += flat_rows) {
       const int64_t m = rows - i < flat_rows ? rows - i : flat_rows;
-      widen_rows<Blocks>(a + i * a_stride + d, a_stride, m, n, flat_a);
+      widen_rows<Blocks>(a + i * a_stride + d / bf16_step * a_step, a_stride, a_step, m, n, flat_a);
       const FlushSubnormals scope;
       (Blocks ? multiply_flat_blocks : multiply_flat_pairs)(flat_a, m, n, flat_panel, columns, c + i * c_stride, c_stride,
                                                             accumulate || d > 0);
@@ -86,26 +86,34 @@ REEL_INLINE void multiply_widened(const Bf16* a, int64_t a_stride, int64_t rows,
   }
 }
 
-void multiply_pairs(const Bf16* a, int64_t a_stride, int64_t rows, int64_t depth, const Bf16* panel, int64_t group_stride,
+void multiply_pairs(const Bf16* a, int64_t a_stride, int64_t a_step, int64_t rows, int64_t depth, const Bf16* panel, int64_t group_stride,
                     int64_t columns, float* c, int64_t c_stride, bool accumulate) {
-  multiply_widened<false>(a, a_stride, rows, depth, panel, group_stride, columns, c, c_stride, accumulate);
+  multiply_widened<false>(a, a_stride, a_step, rows, depth, panel, group_stride, columns, c, c_stride, accumulate);
 }
 
-void multiply_blocks(const Bf16* a, int64_t a_stride, int64_t rows, int64_t depth, const Bf16* panel, int64_t group_stride,
+void multiply_blocks(const Bf16* a, int64_t a_stride, int64_t a_step, int64_t rows, int64_t depth, const Bf16* panel, int64_t group_stride,
                      int64_t columns, float* c, int64_t c_stride, bool accumulate) {
-  multiply_widened<true>(a, a_stride, rows, depth, panel, group_stride, columns, c, c_stride, accumulate);
+  multiply_widened<true>(a, a_stride, a_step, rows, depth, panel, group_stride, columns, c, c_stride, accumulate);
+}
+
+REEL_INLINE Bf16 rounded_to_bf16(float x) {
+  std::uint32_t bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  const std::uint32_t rounded = (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16, nan = bits >> 16 | 0x40u;
+  return static_cast<Bf16>((bits & 0x7fffffffu) > 0x7f800000u ? nan : rounded);
 }
 
 void round_to_bf16(const float* x, int64_t n, Bf16* y) {
-  for (int64_t i = 0; i < n; ++i) {
-    std::uint32_t bits;
-    std::memcpy(&bits, x + i, sizeof bits);
-    const std::uint32_t rounded = (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16, nan = bits >> 16 | 0x40u;
-    y[i] = static_cast<Bf16>((bits & 0x7fffffffu) > 0x7f800000u ? nan : rounded);
-  }
+  for (int64_t i = 0; i < n; ++i) y[i] = rounded_to_bf16(x[i]);
 }
 
-void attention_block_bf16(MultiplyBf16 multiply, const Bf16* q, int64_t q_stride, int64_t rows, int64_t head_dim, const Bf16* keys,
+void round_row(const float* x, float scale, int64_t n, Bf16* y, int64_t step) {
+  for (; n >= bf16_step; n -= bf16_step, x += bf16_step, y += step)
+    for (int64_t i = 0; i < bf16_step; ++i) y[i] = rounded_to_bf16(x[i] * scale);
+  for (int64_t i = 0; n > 0 && i < bf16_step; ++i) y[i] = i < n ? rounded_to_bf16(x[i] * scale) : Bf16{0};
+}
+
+void attention_block_bf16(MultiplyBf16 multiply, const Bf16* q, int64_t q_stride, int64_t q_step, int64_t rows, int64_t head_dim, const Bf16* keys,
                           const Bf16* values, int64_t value_panels, int64_t num_keys, const float* bias, int64_t bias_stride,
                           SoftmaxState* state, float* out, int64_t out_stride) {
   constexpr int64_t tile = 96;
@@ -115,15 +123,15 @@ void attention_block_bf16(MultiplyBf16 multiply, const Bf16* q, int64_t q_stride
   for (int64_t i0 = 0; i0 < rows; i0 += tile) {
     const int64_t n = rows - i0 < tile ? rows - i0 : tile;
     for (int64_t p = 0; p < num_panels; ++p)
-      multiply(q + i0 * q_stride, q_stride, n, head_dim, keys + p * head_dim * panel_width, head_dim * group_width, panel_width, scores + p * panel_width,
-               key_block, false);
+      multiply(q + i0 * q_stride, q_stride, q_step, n, head_dim, keys + p * head_dim * panel_width, head_dim * group_width, panel_width,
+               scores + p * panel_width, key_block, false);
     for (int64_t i = 0; i < n; ++i) {
       soften_row(scores + i * key_block, num_keys, padded_keys, bias ? bias + (i0 + i) * bias_stride : nullptr, state[i0 + i],
                  out + (i0 + i) * out_stride, value_panels * panel_width);
       round_to_bf16(scores + i * key_block, padded_keys, weights + i * key_block);
     }
     for (int64_t p = 0; p < value_panels; ++p)
-      multiply(weights, key_block, n, padded_keys, values + p * padded_keys * panel_width, padded_keys * group_width,
+      multiply(weights, key_block, bf16_step, n, padded_keys, values + p * padded_keys * panel_width, padded_keys * group_width,
                panel_width, out + i0 * out_stride + p * panel_width, out_stride, true);
   }
 }

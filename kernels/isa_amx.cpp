@@ -33,12 +33,11 @@ void shape_tiles(int64_t upper, int64_t lower) {
 
 // Two rows of tiles when Lower, two columns when Right.
 template <bool Lower, bool Right>
-void multiply_tiles(const Bf16* a, int64_t a_stride, int64_t depth, const Bf16* b, int64_t group_stride, float* c, int64_t c_stride,
-                    bool accumulate) {
+void multiply_tiles(const Bf16* a, int64_t a_stride, int64_t a_step, int64_t depth, const Bf16* b, int64_t group_stride, float* c,
+                    int64_t c_stride, bool accumulate) {
   constexpr int64_t panel_row = 64;
   const int64_t a_bytes = a_stride * static_cast<int64_t>(sizeof(Bf16)), c_bytes = c_stride * static_cast<int64_t>(sizeof(float));
   float* const c_lower = c + 16 * c_stride;
-  const Bf16* const a_lower = a + 16 * a_stride;
   if (accumulate) {
     _tile_loadd(0, c, c_bytes);
     if constexpr (Right) _tile_loadd(1, c + 16, c_bytes);
@@ -50,18 +49,15 @@ void multiply_tiles(const Bf16* a, int64_t a_stride, int64_t depth, const Bf16* 
     if constexpr (Lower) _tile_zero(2);
     if constexpr (Lower && Right) _tile_zero(3);
   }
-  for (int64_t k = 0; k < depth; k += bf16_step, b += bf16_step * group_width) {
+  // All loads before all products: a core whose other thread is busy overlaps the two less.
+  for (int64_t k = 0; k < depth; k += bf16_step, a += a_step, b += bf16_step * group_width) {
+    _tile_loadd(4, a, a_bytes);
     _tile_loadd(6, b, panel_row);
-    _tile_loadd(4, a + k, a_bytes);
+    if constexpr (Right) _tile_loadd(7, b + group_stride, panel_row);
+    if constexpr (Lower) _tile_loadd(5, a + 16 * a_stride, a_bytes);
     _tile_dpbf16ps(0, 4, 6);
-    if constexpr (Right) {
-      _tile_loadd(7, b + group_stride, panel_row);
-      _tile_dpbf16ps(1, 4, 7);
-    }
-    if constexpr (Lower) {
-      _tile_loadd(5, a_lower + k, a_bytes);
-      _tile_dpbf16ps(2, 5, 6);
-    }
+    if constexpr (Right) _tile_dpbf16ps(1, 4, 7);
+    if constexpr (Lower) _tile_dpbf16ps(2, 5, 6);
     if constexpr (Lower && Right) _tile_dpbf16ps(3, 5, 7);
   }
   _tile_stored(0, c, c_bytes);
@@ -71,13 +67,13 @@ void multiply_tiles(const Bf16* a, int64_t a_stride, int64_t depth, const Bf16* 
 }
 
 template <bool Lower>
-void multiply_rows(const Bf16* a, int64_t a_stride, int64_t rows, int64_t depth, const Bf16* panel, int64_t group_stride, int64_t columns,
-                   float* c, int64_t c_stride, bool accumulate) {
+void multiply_rows(const Bf16* a, int64_t a_stride, int64_t a_step, int64_t rows, int64_t depth, const Bf16* panel, int64_t group_stride,
+                   int64_t columns, float* c, int64_t c_stride, bool accumulate) {
   // The right half waits until all rows met the left one, which stays in L1.
   for (int64_t j = 0; j < columns; j += 32)
     for (int64_t i = 0; i < rows; i += 32) {
       const auto product = j + 16 < columns ? multiply_tiles<Lower, true> : multiply_tiles<Lower, false>;
-      product(a + i * a_stride, a_stride, depth, panel + j / 16 * group_stride, group_stride, c + i * c_stride + j, c_stride, accumulate);
+      product(a + i * a_stride, a_stride, a_step, depth, panel + j / 16 * group_stride, group_stride, c + i * c_stride + j, c_stride, accumulate);
     }
 }
 
@@ -89,21 +85,21 @@ bool ask_for_tiles() {
   return syscall(SYS_arch_prctl, request, tile_data) == 0;
 }
 
-void multiply_blocks(const Bf16* a, int64_t a_stride, int64_t rows, int64_t depth, const Bf16* panel, int64_t group_stride,
+void multiply_blocks(const Bf16* a, int64_t a_stride, int64_t a_step, int64_t rows, int64_t depth, const Bf16* panel, int64_t group_stride,
                      int64_t columns, float* c, int64_t c_stride, bool accumulate) {
   const int64_t whole = rows / 32 * 32, rest = rows - whole;
   if (whole > 0) {
     shape_tiles(16, 16);
-    multiply_rows<true>(a, a_stride, whole, depth, panel, group_stride, columns, c, c_stride, accumulate);
+    multiply_rows<true>(a, a_stride, a_step, whole, depth, panel, group_stride, columns, c, c_stride, accumulate);
     a += whole * a_stride;
     c += whole * c_stride;
   }
   if (rest > 16) {
     shape_tiles(16, rest - 16);
-    multiply_rows<true>(a, a_stride, rest, depth, panel, group_stride, columns, c, c_stride, accumulate);
+    multiply_rows<true>(a, a_stride, a_step, rest, depth, panel, group_stride, columns, c, c_stride, accumulate);
   } else if (rest > 0) {
     shape_tiles(rest, 16);
-    multiply_rows<false>(a, a_stride, rest, depth, panel, group_stride, columns, c, c_stride, accumulate);
+    multiply_rows<false>(a, a_stride, a_step, rest, depth, panel, group_stride, columns, c, c_stride, accumulate);
   }
 }
 

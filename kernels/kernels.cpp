@@ -16,11 +16,13 @@ namespace scalar {
 extern const Table kernel_table;
 }
 namespace avx512bf16 {
-void multiply_pairs(const Bf16*, std::int64_t, std::int64_t, std::int64_t, const Bf16*, std::int64_t, std::int64_t, float*, std::int64_t, bool);
+void multiply_pairs(const Bf16*, std::int64_t, std::int64_t, std::int64_t, std::int64_t, const Bf16*, std::int64_t, std::int64_t, float*,
+                    std::int64_t, bool);
 }
 namespace amx {
 bool ask_for_tiles();
-void multiply_blocks(const Bf16*, std::int64_t, std::int64_t, std::int64_t, const Bf16*, std::int64_t, std::int64_t, float*, std::int64_t, bool);
+void multiply_blocks(const Bf16*, std::int64_t, std::int64_t, std::int64_t, std::int64_t, const Bf16*, std::int64_t, std::int64_t, float*,
+                     std::int64_t, bool);
 }
 
 namespace {
@@ -56,8 +58,8 @@ bool same_bits(MultiplyBf16 instruction, MultiplyBf16 ours) {
     }
     std::memcpy(x, start, sizeof x);
     std::memcpy(y, start, sizeof y);
-    instruction(a, depth, rows, depth, panel, depth * group_width, panel_width, x, panel_width, true);
-    ours(a, depth, rows, depth, panel, depth * group_width, panel_width, y, panel_width, true);
+    instruction(a, depth, bf16_step, rows, depth, panel, depth * group_width, panel_width, x, panel_width, true);
+    ours(a, depth, bf16_step, rows, depth, panel, depth * group_width, panel_width, y, panel_width, true);
     if (std::memcmp(x, y, sizeof x) != 0) return false;
   }
   return true;

@@ -25,10 +25,11 @@ constexpr std::int64_t padded_depth(std::int64_t k) { return (k + bf16_step - 1)
 /// Columns of a packed bf16 panel that lie together: a panel is [4][K/2][16][2] and holds (w[j, 2p], w[j, 2p+1]) side by side.
 inline constexpr std::int64_t group_width = 16;
 
-/// c[rows, columns] (+)= a[rows, K] * panel, summed in f32; K a multiple of 32, columns as in `multiply_panel`. Row i of `a`
-/// starts at a + i*a_stride; the groups of the panel are `group_stride` elements apart (16 times the depth it was packed with).
-using MultiplyBf16 = void (*)(const Bf16* a, std::int64_t a_stride, std::int64_t rows, std::int64_t depth, const Bf16* panel,
-                              std::int64_t group_stride, std::int64_t columns, float* c, std::int64_t c_stride, bool accumulate);
+/// c[rows, columns] (+)= a[rows, K] * panel, summed in f32; K a multiple of 32, columns as in `multiply_panel`. Element k of
+/// row i of `a` is a[i*a_stride + k/32*a_step + k%32]: a_step = 32 for rows that lie in one piece, a_stride = 32 for a tile of
+/// AMX in one piece. The groups of the panel are `group_stride` elements apart (16 times the depth it was packed with).
+using MultiplyBf16 = void (*)(const Bf16* a, std::int64_t a_stride, std::int64_t a_step, std::int64_t rows, std::int64_t depth,
+                              const Bf16* panel, std::int64_t group_stride, std::int64_t columns, float* c, std::int64_t c_stride, bool accumulate);
 
 enum class Activation { none, gelu_tanh, silu };
 
@@ -85,17 +86,19 @@ struct Table {
 
   /// y[i] = x[i] rounded to nearest even; NaN stays NaN.
   void (*round_to_bf16)(const float* x, std::int64_t n, Bf16* y);
+  /// y[i/32*step + i%32] = scale*x[i] rounded in the same way; the last 32 are filled up with zeros.
+  void (*round_row)(const float* x, float scale, std::int64_t n, Bf16* y, std::int64_t step);
   /// The order of AVX512-BF16 (vdpbf16ps): for each pair two fused multiply-adds into one chain, the odd element first.
   /// Subnormal operands and results are zero. On Intel the instruction is slower than its parts, on AMD twice as fast.
   MultiplyBf16 multiply_pairs;
   /// The order of AMX (tdpbf16ps): for each 32 of K one chain of fused multiply-adds over the even elements and one over
   /// the odd ones, both from 0; c += even + odd. Subnormal operands and results are zero.
   MultiplyBf16 multiply_blocks;
-  /// `attention_block` with bf16 operands: q [rows, d] scaled and rounded; keys: num_panels panels of depth d; values:
-  /// ceil(d_v/64) panels of depth 64*num_panels; d a multiple of 32. Scores and softmax are f32, the exponentials are
-  /// rounded before they meet the values (their sum is not). `multiply` is one of the two above.
-  void (*attention_block_bf16)(MultiplyBf16 multiply, const Bf16* q, std::int64_t q_stride, std::int64_t rows, std::int64_t head_dim,
-                               const Bf16* keys, const Bf16* values, std::int64_t value_panels, std::int64_t num_keys,
+  /// `attention_block` with bf16 operands: q [rows, d] scaled and rounded, laid out as operands of `MultiplyBf16`; keys:
+  /// num_panels panels of depth d; values: ceil(d_v/64) panels of depth 64*num_panels; d a multiple of 32. Scores and softmax
+  /// are f32, the exponentials are rounded before they meet the values (their sum is not). `multiply` is one of the two above.
+  void (*attention_block_bf16)(MultiplyBf16 multiply, const Bf16* q, std::int64_t q_stride, std::int64_t q_step, std::int64_t rows,
+                               std::int64_t head_dim, const Bf16* keys, const Bf16* values, std::int64_t value_panels, std::int64_t num_keys,
                                const float* bias, std::int64_t bias_stride, SoftmaxState* state, float* out, std::int64_t out_stride);
 };
 

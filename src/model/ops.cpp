@@ -7,17 +7,92 @@ namespace reel::model {
 namespace {
 
 using kernels::panel_width;
-// Rows of one task. Many, because each weight panel is read once for all of them; fewer where tasks would be too few for the
-// threads. Their sums and operands stay in L2.
-constexpr std::int64_t most_rows = 384, fewest_rows = 96;
-// Depth of one pass over a panel: 512 x 64 weights (128 KiB) stay in L2 while the rows go by. The chain of sums is
-// carried through, so neither number changes a bit.
-constexpr std::int64_t depth_chunk = 512;
+// One task takes rows x panels of the output over the whole depth. Its operands pass by in pieces of `depth_chunk`, its sums
+// wait in L2: few bytes come from L3 or memory for each product, which is what limits AMX. No bit depends on these numbers: a
+// piece goes on with the sums of the one before.
+constexpr std::int64_t most_rows = 512, most_panels = 4, fewest_rows = 96, depth_chunk = 256;
 
-std::int64_t rows_of_a_task(std::int64_t rows, std::int64_t panels) {
-  std::int64_t n = most_rows;
-  while (n > fewest_rows && (rows + n - 1) / n * panels < 4 * num_threads()) n /= 2;
-  return n;
+struct Cut {
+  std::int64_t rows, panels;
+};
+// Smaller tasks where they would be too few for the threads; rows in equal shares of whole tiles.
+Cut cut_of(std::int64_t rows, std::int64_t panels) {
+  Cut cut{most_rows, most_panels};
+  const auto tasks = [&] { return (rows + cut.rows - 1) / cut.rows * ((panels + cut.panels - 1) / cut.panels); };
+  while (cut.panels > 1 && tasks() < 4 * num_threads()) cut.panels /= 2;
+  while (cut.rows > fewest_rows && tasks() < 4 * num_threads()) cut.rows /= 2;
+  const std::int64_t shares = (rows + cut.rows - 1) / cut.rows;
+  cut.rows = ((rows + shares - 1) / shares + 31) / 32 * 32;
+  return cut;
+}
+
+// Rows that a product reads: f32 or bf16, as the weights want them.
+struct Rows {
+  const float* f32;
+  const kernels::Bf16* bf16;
+  std::int64_t stride, step;
+};
+Rows rows_of(const Operand& x) { return {x.f32(0), x.bf16(0), x.stride(), x.step()}; }
+
+// x itself, or rounded into an operand that keeps its memory from call to call.
+Rows rows_of(const Linear& w, const float* x, std::int64_t x_stride, std::int64_t rows) {
+  if (w.numerics == Numerics::f32) return {x, nullptr, x_stride, 0};
+  thread_local Operand operand;
+  Operand& rounded = operand;
+  rounded.resize(w.numerics, rows, w.in);
+  for_rows(rows, [&](std::int64_t i) { rounded.put(i, x + i * x_stride, 1.0f); });
+  return rows_of(rounded);
+}
+
+// Calls finish(first row, rows, first column, columns, sums [rows, 64]) for every part of x W^T.
+template <class Finish>
+void product(const Linear& w, const Rows& x, std::int64_t rows, Finish finish) {
+  const kernels::Table& k = kernels::table();
+  const bool half = w.numerics != Numerics::f32;
+  const kernels::MultiplyBf16 product_bf16 = half ? multiply_bf16(w.numerics) : nullptr;
+  const std::int64_t depth = half ? kernels::padded_depth(w.in) : w.in, panels = (w.out + panel_width - 1) / panel_width;
+  const Cut cut = cut_of(rows, panels);
+  const std::int64_t across = (panels + cut.panels - 1) / cut.panels;
+  parallel_for((rows + cut.rows - 1) / cut.rows * across, [&](std::int64_t task) {
+    const std::int64_t first = task / across * cut.rows, n = std::min(cut.rows, rows - first);
+    const std::int64_t first_panel = task % across * cut.panels, end_panel = std::min(first_panel + cut.panels, panels);
+    thread_local FloatBuffer buffer(static_cast<std::size_t>(most_rows * most_panels * panel_width));
+    const auto sums = [&](std::int64_t p) { return buffer.data() + (p - first_panel) * cut.rows * panel_width; };
+    const auto columns = [&](std::int64_t p) { return std::min(panel_width, w.out - p * panel_width); };
+    for (std::int64_t d = 0; d < depth; d += depth_chunk) {
+      const std::int64_t now = std::min(depth_chunk, depth - d);
+      for (std::int64_t p = first_panel; p < end_panel; ++p)
+        if (half)
+          product_bf16(x.bf16 + first * x.stride + d / kernels::bf16_step * x.step, x.stride, x.step, n, now,
+                       w.packed_bf16 + p * depth * panel_width + d * kernels::group_width, depth * kernels::group_width, columns(p), sums(p),
+                       panel_width, d > 0);
+        else
+          k.multiply_panel(x.f32 + first * x.stride + d, x.stride, n, now, w.packed + (p * depth + d) * panel_width, columns(p), sums(p),
+                           panel_width, d > 0);
+    }
+    for (std::int64_t p = first_panel; p < end_panel; ++p) finish(first, n, p * panel_width, columns(p), sums(p));
+  });
+}
+
+void store(const Linear& w, const Rows& x, std::int64_t rows, Activation activation, float* y, std::int64_t y_stride) {
+  product(w, x, rows, [&](std::int64_t first, std::int64_t n, std::int64_t column, std::int64_t columns, const float* sums) {
+    kernels::table().finish_panel(sums, panel_width, n, columns, w.bias ? w.bias + column : nullptr, activation,
+                                  y + first * y_stride + column, y_stride);
+  });
+}
+
+void add(const Linear& w, const Rows& x, std::int64_t rows, const Gates& gates, float* y) {
+  product(w, x, rows, [&](std::int64_t first, std::int64_t n, std::int64_t column, std::int64_t columns, float* sums) {
+    kernels::table().finish_panel(sums, panel_width, n, columns, w.bias ? w.bias + column : nullptr, Activation::none, sums, panel_width);
+    for (std::int64_t i = 0; i < n; ++i) {
+      const float* sum = sums + i * panel_width;
+      float* to = y + (first + i) * w.out + column;
+      if (gates.gates)
+        kernels::table().gated_add(sum, gates.gates + gates.row_of[first + i] * gates.stride + column, columns, to);
+      else
+        for (std::int64_t j = 0; j < columns; ++j) to[j] += sum[j];
+    }
+  });
 }
 
 }  // namespace
@@ -30,58 +105,49 @@ kernels::MultiplyBf16 multiply_bf16(Numerics numerics) {
 void Operand::resize(Numerics numerics, std::int64_t rows, std::int64_t width) {
   half_ = numerics != Numerics::f32;
   width_ = width;
-  stride_ = half_ ? kernels::padded_depth(width) : width;
+  stride_ = half_ ? kernels::bf16_step : width;
+  step_ = rows * kernels::bf16_step;
   if (half_)
-    halves_.resize(static_cast<std::size_t>(rows * stride_));
+    halves_.resize(static_cast<std::size_t>(rows * kernels::padded_depth(width)));
   else
-    floats_.resize(static_cast<std::size_t>(rows * stride_));
+    floats_.resize(static_cast<std::size_t>(rows * width));
 }
 
 void Operand::put(std::int64_t i, const float* x, float scale) {
-  if (!half_) {
-    float* to = floats_.data() + i * stride_;
-    for (std::int64_t j = 0; j < width_; ++j) to[j] = x[j] * scale;
-    return;
-  }
-  kernels::Bf16* to = halves_.data() + i * stride_;
-  constexpr std::int64_t piece = 256;
-  float scaled[piece];
-  for (std::int64_t first = 0; first < width_; first += piece) {
-    const std::int64_t n = std::min(piece, width_ - first);
-    for (std::int64_t j = 0; j < n; ++j) scaled[j] = x[first + j] * scale;
-    kernels::table().round_to_bf16(scaled, n, to + first);
-  }
-  std::fill(to + width_, to + stride_, kernels::Bf16{0});
+  if (half_) return kernels::table().round_row(x, scale, width_, bf16(i), step_);
+  for (std::int64_t j = 0; j < width_; ++j) f32(i)[j] = x[j] * scale;
+}
+
+float* Operand::spare_row() const {
+  thread_local FloatBuffer row;
+  row.resize(static_cast<std::size_t>(width_));
+  return row.data();
 }
 
 void multiply(const Linear& w, const float* x, std::int64_t x_stride, std::int64_t rows, Activation activation, float* y,
               std::int64_t y_stride) {
-  const kernels::Table& k = kernels::table();
-  const std::int64_t panels = (w.out + panel_width - 1) / panel_width;
-  const bool half = w.numerics != Numerics::f32;
-  thread_local Operand operand;  // keeps its memory from call to call
-  Operand& rounded = operand;
-  if (half) {
-    rounded.resize(w.numerics, rows, w.in);
-    for_rows(rows, [&](std::int64_t i) { rounded.put(i, x + i * x_stride, 1.0f); });
-  }
-  const kernels::MultiplyBf16 product = half ? multiply_bf16(w.numerics) : nullptr;
-  const std::int64_t depth = half ? rounded.stride() : w.in, task_rows = rows_of_a_task(rows, panels);
-  parallel_for((rows + task_rows - 1) / task_rows * panels, [&](std::int64_t task) {
-    const std::int64_t first = task / panels * task_rows, n = std::min(task_rows, rows - first);
-    const std::int64_t p = task % panels, column = p * panel_width;
-    const std::int64_t columns = std::min(panel_width, w.out - column);
-    alignas(64) float sums[most_rows * panel_width];
-    for (std::int64_t d = 0; d < depth; d += depth_chunk) {
-      const std::int64_t now = std::min(depth_chunk, depth - d);
-      if (half)
-        product(rounded.bf16(first) + d, depth, n, now, w.packed_bf16 + p * depth * panel_width + d * kernels::group_width,
-                depth * kernels::group_width, columns, sums, panel_width, d > 0);
-      else
-        k.multiply_panel(x + first * x_stride + d, x_stride, n, now, w.packed + (p * depth + d) * panel_width, columns, sums, panel_width, d > 0);
-    }
-    k.finish_panel(sums, panel_width, n, columns, w.bias ? w.bias + column : nullptr, activation, y + first * y_stride + column, y_stride);
+  store(w, rows_of(w, x, x_stride, rows), rows, activation, y, y_stride);
+}
+
+void multiply(const Linear& w, const Operand& x, std::int64_t rows, float* y) {
+  store(w, rows_of(x), rows, Activation::none, y, w.out);
+}
+
+void multiply(const Linear& w, const Operand& x, std::int64_t rows, Activation activation, Operand& y) {
+  if (w.numerics == Numerics::f32) return store(w, rows_of(x), rows, activation, y.f32(0), y.stride());
+  product(w, rows_of(x), rows, [&](std::int64_t first, std::int64_t n, std::int64_t column, std::int64_t columns, float* sums) {
+    kernels::table().finish_panel(sums, panel_width, n, columns, w.bias ? w.bias + column : nullptr, activation, sums, panel_width);
+    for (std::int64_t i = 0; i < n; ++i)
+      kernels::table().round_row(sums + i * panel_width, 1.0f, columns, y.bf16(first + i) + column / kernels::bf16_step * y.step(), y.step());
   });
+}
+
+void multiply_add(const Linear& w, const float* x, std::int64_t rows, const Gates& gates, float* y) {
+  add(w, rows_of(w, x, w.in, rows), rows, gates, y);
+}
+
+void multiply_add(const Linear& w, const Operand& x, std::int64_t rows, const Gates& gates, float* y) {
+  add(w, rows_of(x), rows, gates, y);
 }
 
 void PackedHead::pack(Numerics numerics, const float* keys, std::int64_t key_stride, const float* values, std::int64_t value_stride,
@@ -135,8 +201,8 @@ void PackedHead::attend_block(std::int64_t block, const Operand& q, std::int64_t
     kernels::table().attention_block(q.f32(first_row), q.stride(), rows, key_dim_, keys_.data() + key_at, values_.data() + value_at, value_panels_,
                                      keys, bias_here, bias_stride, state, out, value_panels_ * panel_width, scratch);
   } else {
-    kernels::table().attention_block_bf16(multiply_bf16(numerics_), q.bf16(first_row), q.stride(), rows, key_dim_, keys_bf16_.data() + key_at,
-                                          values_bf16_.data() + value_at, value_panels_, keys, bias_here, bias_stride, state, out,
+    kernels::table().attention_block_bf16(multiply_bf16(numerics_), q.bf16(first_row), q.stride(), q.step(), rows, key_dim_,
+                                          keys_bf16_.data() + key_at, values_bf16_.data() + value_at, value_panels_, keys, bias_here, bias_stride, state, out,
                                           value_panels_ * panel_width);
   }
 }

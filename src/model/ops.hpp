@@ -16,20 +16,33 @@ using kernels::Activation;
 /// The product of bf16 operands that a profile wants (not f32).
 kernels::MultiplyBf16 multiply_bf16(Numerics numerics);
 
-/// Rows of an operand, scaled and, in the bf16 profiles, rounded and filled up with zeros: what products read.
+/// Rows of an operand: what products read. In f32 they are as they were put; in the bf16 profiles they are rounded, filled up
+/// with zeros to a multiple of 32 and lie in slabs [K/32][rows][32], so that the rows of a tile are one piece of memory.
 class Operand {
  public:
   /// Space for `rows` rows of `width`.
   void resize(Numerics numerics, std::int64_t rows, std::int64_t width);
   /// Row i = scale * x. Threads may put different rows.
   void put(std::int64_t i, const float* x, float scale);
+  /// Row i = what write(float*) writes. Threads may fill different rows.
+  template <class Write>
+  void fill(std::int64_t i, Write write) {
+    float* const row = half_ ? spare_row() : floats_.data() + i * stride_;
+    write(row);
+    if (half_) put(i, row, 1.0f);
+  }
+  float* f32(std::int64_t i) { return floats_.data() + i * stride_; }
   const float* f32(std::int64_t i) const { return floats_.data() + i * stride_; }
+  kernels::Bf16* bf16(std::int64_t i) { return halves_.data() + i * stride_; }
   const kernels::Bf16* bf16(std::int64_t i) const { return halves_.data() + i * stride_; }
+  /// Elements between rows, and between the pieces of 32 of a row in bf16.
   std::int64_t stride() const noexcept { return stride_; }
+  std::int64_t step() const noexcept { return step_; }
 
  private:
+  float* spare_row() const;
   bool half_ = false;
-  std::int64_t width_ = 0, stride_ = 0;
+  std::int64_t width_ = 0, stride_ = 0, step_ = 0;
   FloatBuffer floats_;
   HalfBuffer halves_;
 };
@@ -42,6 +55,20 @@ inline void multiply(const Linear& w, const float* x, std::int64_t rows, float* 
                      Activation activation = Activation::none) {
   multiply(w, x, w.in, rows, activation, y, w.out);
 }
+/// The same of the first rows of an operand that was put in the weights' profile, for several products of the same rows.
+void multiply(const Linear& w, const Operand& x, std::int64_t rows, float* y);
+/// The same, into the operand of the next product: y must have its size.
+void multiply(const Linear& w, const Operand& x, std::int64_t rows, Activation activation, Operand& y);
+
+/// The gate of row i: gates + row_of[i] * stride; none at all when null.
+struct Gates {
+  const float* gates = nullptr;
+  const std::int32_t* row_of = nullptr;
+  std::int64_t stride = 0;
+};
+/// y[rows, out] += (x W^T + b) * gate, one fused multiply-add after the bias; without gates y += x W^T + b.
+void multiply_add(const Linear& w, const float* x, std::int64_t rows, const Gates& gates, float* y);
+void multiply_add(const Linear& w, const Operand& x, std::int64_t rows, const Gates& gates, float* y);
 
 /// Keys and values of one attention head in the layout of `attention_block`, cut into blocks of 256 keys.
 class PackedHead {

@@ -40,7 +40,7 @@ double peak_bf16(Numerics numerics) {
   FloatBuffer c(rows * width);
   const kernels::MultiplyBf16 product = multiply_bf16(numerics);
   return best_rate(2.0 * rows * depth * columns,
-                   [&] { product(a.data(), depth, rows, depth, panel.data(), depth * kernels::group_width, columns, c.data(), width, false); });
+                   [&] { product(a.data(), depth, kernels::bf16_step, rows, depth, panel.data(), depth * kernels::group_width, columns, c.data(), width, false); });
 }
 
 }  // namespace

@@ -245,14 +245,17 @@ Tensor Transformer::forward(const Comm& comm, Partition partition, const Tensor&
     axis(axis_w, at.w);
   });
 
-  Tensor u({n, d}), q({n, d}), k({n, d}), v({n, d}), y({n, d});
-  Tensor hidden({std::min(n, ffn_rows), c.ffn_dim});
+  Tensor q({n, d}), k({n, d}), v({n, d}), attended({n, d});
+  Operand u, hidden;  // what products read; u is filled with as many rows as one product takes
+  u.resize(numerics_, n, d);
+  hidden.resize(numerics_, std::min(n, ffn_rows), c.ffn_dim);
   const std::unique_ptr<SelfAttention> attention = SelfAttention::make(comm, partition, numerics_, total, c.num_heads, c.head_dim);
   // Rows of (table + projection) for one block: shift, scale, gate, twice; scales become 1 + scale.
   Tensor mods({num_distinct, 6 * d});
   const auto mod = [&](int64_t token, int64_t which) {
     return mods.row(modulation.row[static_cast<std::size_t>(token)]) + which * d;
   };
+  const auto gate = [&](int64_t which) { return Gates{mods.data() + which * d, modulation.row.data(), 6 * d}; };
   for (int64_t layer = 0; layer < c.num_layers; ++layer) {
     pass.next();
     const Block& block = weights_->blocks[static_cast<std::size_t>(layer)];
@@ -262,17 +265,20 @@ Tensor Transformer::forward(const Comm& comm, Partition partition, const Tensor&
         mods.row(r)[j] = j / d % 3 == 1 ? 1.0f + sum : sum;
       }
 
-    for_rows(n, [&](int64_t i) { kernel.layer_norm(x.row(i), d, eps, mod(i, 1), mod(i, 0), u.row(i)); });
-    probe("norm1", layer, u);
+    for_rows(n, [&](int64_t i) { u.fill(i, [&](float* row) { kernel.layer_norm(x.row(i), d, eps, mod(i, 1), mod(i, 0), row); }); });
+    if (probe_) {
+      for_rows(n, [&](int64_t i) { kernel.layer_norm(x.row(i), d, eps, mod(i, 1), mod(i, 0), q.row(i)); });
+      probe("norm1", layer, q);
+    }
     const auto turned = [&](const Linear& w, const float* norm, Tensor& to) {
-      multiply(w, u.data(), n, to.data());
+      multiply(w, u, n, to.data());
       for_rows(n, [&](int64_t i) {
         kernel.rms_norm(to.row(i), d, eps, norm, to.row(i));
         kernel.rotate(to.row(i), d, c.head_dim, turn_cos.row(i), turn_sin.row(i));
       });
     };
     // Values travel while queries are computed, and those while keys are.
-    multiply(block.self.v, u.data(), n, v.data());
+    multiply(block.self.v, u, n, v.data());
     attention->values(v.data());
     turned(block.self.q, block.self.norm_q, q);
     attention->queries(q.data());
@@ -280,32 +286,35 @@ Tensor Transformer::forward(const Comm& comm, Partition partition, const Tensor&
     attention->keys(k.data());
     probe("attn1.q_rotary", layer, q);
     probe("attn1.k_rotary", layer, k);
-    attention->attend(u.data());
-    multiply(block.self.out, u.data(), n, y.data());
-    probe("attn1", layer, y);
-    for_rows(n, [&](int64_t i) { kernel.gated_add(y.row(i), mod(i, 2), d, x.row(i)); });
+    attention->attend(attended.data());
+    if (probe_) {
+      multiply(block.self.out, attended.data(), n, q.data());
+      probe("attn1", layer, q);
+    }
+    multiply_add(block.self.out, attended.data(), n, gate(2), x.data());
 
     for_rows(n, [&](int64_t i) {
       if (c.cross_attn_norm)
-        kernel.layer_norm(x.row(i), d, eps, block.norm2_weight, block.norm2_bias, u.row(i));
+        u.fill(i, [&](float* row) { kernel.layer_norm(x.row(i), d, eps, block.norm2_weight, block.norm2_bias, row); });
       else
-        std::copy_n(x.row(i), d, u.row(i));
+        u.put(i, x.row(i), 1.0f);
     });
-    multiply(block.cross.q, u.data(), n, q.data());
+    multiply(block.cross.q, u, n, q.data());
     for_rows(n, [&](int64_t i) { kernel.rms_norm(q.row(i), d, eps, block.cross.norm_q, q.row(i)); });
-    attend_to(context.heads[static_cast<std::size_t>(layer)], c.head_dim, q.data(), n, u.data());
-    multiply(block.cross.out, u.data(), n, y.data());
-    for_rows(n, [&](int64_t i) {
-      for (int64_t j = 0; j < d; ++j) x.row(i)[j] += y.row(i)[j];
-    });
+    attend_to(context.heads[static_cast<std::size_t>(layer)], c.head_dim, q.data(), n, attended.data());
+    multiply_add(block.cross.out, attended.data(), n, {}, x.data());
 
-    for_rows(n, [&](int64_t i) { kernel.layer_norm(x.row(i), d, eps, mod(i, 4), mod(i, 3), u.row(i)); });
     for (int64_t first = 0; first < n; first += ffn_rows) {
       const int64_t rows = std::min(ffn_rows, n - first);
-      multiply(block.ffn_in, u.row(first), rows, hidden.data(), Activation::gelu_tanh);
-      multiply(block.ffn_out, hidden.data(), rows, y.row(first));
+      for_rows(rows, [&](int64_t i) {
+        const int64_t token = first + i;
+        u.fill(i, [&](float* row) { kernel.layer_norm(x.row(token), d, eps, mod(token, 4), mod(token, 3), row); });
+      });
+      multiply(block.ffn_in, u, rows, Activation::gelu_tanh, hidden);
+      Gates gates = gate(5);
+      gates.row_of += first;
+      multiply_add(block.ffn_out, hidden, rows, gates, x.row(first));
     }
-    for_rows(n, [&](int64_t i) { kernel.gated_add(y.row(i), mod(i, 5), d, x.row(i)); });
     probe("block", layer, x);
   }
 
@@ -315,10 +324,10 @@ Tensor Transformer::forward(const Comm& comm, Partition partition, const Tensor&
       const float sum = weights_->scale_shift_table[j] + modulation.temb.row(r)[j % d];
       mods.row(r)[j] = j < d ? sum : 1.0f + sum;
     }
-  for_rows(n, [&](int64_t i) { kernel.layer_norm(x.row(i), d, eps, mod(i, 1), mod(i, 0), u.row(i)); });
-  probe("norm_out", -1, u);
+  for_rows(n, [&](int64_t i) { kernel.layer_norm(x.row(i), d, eps, mod(i, 1), mod(i, 0), q.row(i)); });
+  probe("norm_out", -1, q);
   Tensor patches({n, c.out_channels * p}), all({total, c.out_channels * p});
-  multiply(weights_->proj_out, u.data(), n, patches.data());
+  multiply(weights_->proj_out, q.data(), n, patches.data());
   probe("proj_out", -1, patches);
   std::vector<std::size_t> counts;
   for (int r = 0; r < comm.size(); ++r)

@@ -142,7 +142,7 @@ void VaeStream::convolve_frame(const Conv& conv, const Inputs& inputs, FrameShap
             const int64_t now = std::min(pass, depth - d), k = (t * conv.kh + dy) * depth + d;
             float* const to = sums + y * n * panel_width;
             if (half)
-              product(frame.bf16.data() + at, stride * c, n, now, conv.weights.packed_bf16 + panel + k * kernels::group_width,
+              product(frame.bf16.data() + at, stride * c, kernels::bf16_step, n, now, conv.weights.packed_bf16 + panel + k * kernels::group_width,
                       conv.weights.in * kernels::group_width, columns, to, panel_width, accumulate);
             else
               kernel.multiply_panel(frame.f32.data() + at, stride * c, n, now, conv.weights.packed + panel + k * panel_width, columns, to,

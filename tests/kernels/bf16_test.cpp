@@ -80,7 +80,7 @@ struct Problem {
   }
   Floats result(const Table& t, Order order, bool accumulate) const {
     Floats out = c;
-    multiply_of(t, order)(a.data(), depth, rows, depth, panel.data(), depth * group_width, panel_width, out.data(), panel_width, accumulate);
+    multiply_of(t, order)(a.data(), depth, bf16_step, rows, depth, panel.data(), depth * group_width, panel_width, out.data(), panel_width, accumulate);
     return out;
   }
 };
@@ -144,7 +144,7 @@ TEST(Bf16Product, BitsDependOnNeitherTableNorRowsNorColumns) {
           for (const int64_t rows : {1, 5, 6, 7, 15, 16, 17, 31, 32, 33, 47, 48, 49, 67})
             for (const int64_t columns : {1, 16, 17, 32, 33, 48, 49, 64}) {
               got = start;
-              multiply_of(*t, order)(p.a.data(), depth, rows, depth, p.panel.data(), depth * group_width, columns, got.data(), panel_width, accumulate);
+              multiply_of(*t, order)(p.a.data(), depth, bf16_step, rows, depth, p.panel.data(), depth * group_width, columns, got.data(), panel_width, accumulate);
               for (int64_t i = 0; i <= max_rows; ++i) {
                 const int64_t n = i < rows ? (columns + 15) / 16 * 16 : 0, at = i * panel_width;
                 ASSERT_TRUE(same_bits(got.data() + at, want.data() + at, n)) << t->name << " rows " << rows << " columns " << columns;
@@ -164,16 +164,16 @@ TEST(Bf16Product, CuttingTheDepthChangesNoBitAndRowsMayOverlap) {
       for (const int64_t piece : {32, 64, 160}) {
         Floats cut = p.c;
         for (int64_t k = 0; k < depth; k += piece)
-          multiply_of(*t, order)(p.a.data() + k, depth, p.rows, std::min(piece, depth - k), p.panel.data() + k * group_width, depth * group_width, panel_width,
+          multiply_of(*t, order)(p.a.data() + k, depth, bf16_step, p.rows, std::min(piece, depth - k), p.panel.data() + k * group_width, depth * group_width, panel_width,
                                  cut.data(), panel_width, k > 0);
         ASSERT_TRUE(same_bits(whole, cut)) << t->name << " pieces of " << piece;
       }
       const int64_t stride = 96, rows = (p.rows * depth - depth) / stride + 1;
       Floats overlapped(static_cast<std::size_t>(rows * panel_width)), single(static_cast<std::size_t>(panel_width));
-      multiply_of(*t, order)(p.a.data(), stride, rows, depth, p.panel.data(), depth * group_width, panel_width, overlapped.data(), panel_width, false);
+      multiply_of(*t, order)(p.a.data(), stride, bf16_step, rows, depth, p.panel.data(), depth * group_width, panel_width, overlapped.data(), panel_width, false);
       for (int64_t i = 0; i < rows; ++i) {
         const Halves copy(p.a.begin() + i * stride, p.a.begin() + i * stride + depth);
-        multiply_of(scalar(), order)(copy.data(), depth, 1, depth, p.panel.data(), depth * group_width, panel_width, single.data(), panel_width, false);
+        multiply_of(scalar(), order)(copy.data(), depth, bf16_step, 1, depth, p.panel.data(), depth * group_width, panel_width, single.data(), panel_width, false);
         ASSERT_TRUE(same_bits(single.data(), overlapped.data() + i * panel_width, panel_width)) << t->name << " row " << i;
       }
     }
@@ -256,7 +256,7 @@ TEST(Bf16Attention, AgreesWithDoubleAndHasOneSetOfBits) {
         std::vector<kernels::SoftmaxState> state(static_cast<std::size_t>(rows), {-infinity, 0.0f});
         for (int64_t b = 0; b < blocks; ++b) {
           const int64_t num = b + 1 < blocks ? block : last;
-          t->attention_block_bf16(multiply_of(*t, order), q.data(), d, rows, d, keys.data() + b * block * d,
+          t->attention_block_bf16(multiply_of(*t, order), q.data(), d, bf16_step, rows, d, keys.data() + b * block * d,
                                   values.data() + b * block * value_panels * panel_width, value_panels, num, bias.data() + b * block,
                                   blocks * block, state.data(), out.data(), value_panels * panel_width);
         }
