@@ -10,7 +10,10 @@
 namespace {
 std::atomic<std::int64_t> allocations{0};
 
-void* take(std::size_t bytes, std::size_t alignment) {
+// GCC, when it sees through these, complains about new that ends in free.
+__attribute__((noinline)) void give_back(void* p) { std::free(p); }
+
+__attribute__((noinline)) void* take(std::size_t bytes, std::size_t alignment) {
   ++allocations;
   void* p = nullptr;
   if (posix_memalign(&p, alignment, bytes + (bytes == 0)) != 0) throw std::bad_alloc();
@@ -20,10 +23,10 @@ void* take(std::size_t bytes, std::size_t alignment) {
 
 void* operator new(std::size_t bytes) { return take(bytes, 16); }
 void* operator new(std::size_t bytes, std::align_val_t alignment) { return take(bytes, static_cast<std::size_t>(alignment)); }
-void operator delete(void* p) noexcept { std::free(p); }
-void operator delete(void* p, std::size_t) noexcept { std::free(p); }
-void operator delete(void* p, std::align_val_t) noexcept { std::free(p); }
-void operator delete(void* p, std::size_t, std::align_val_t) noexcept { std::free(p); }
+void operator delete(void* p) noexcept { give_back(p); }
+void operator delete(void* p, std::size_t) noexcept { give_back(p); }
+void operator delete(void* p, std::align_val_t) noexcept { give_back(p); }
+void operator delete(void* p, std::size_t, std::align_val_t) noexcept { give_back(p); }
 
 namespace reel::model {
 namespace {

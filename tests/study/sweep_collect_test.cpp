@@ -153,9 +153,10 @@ TEST_F(Collect, DamagedResultsAreLeftOutWhole) {
   for (const int64_t i : {0, 1, 3}) expect_contains(c.damaged[static_cast<std::size_t>(std::min<int64_t>(i, 2))], manifest.at(i).run);
   EXPECT_TRUE(c.odd.empty());
   const io::Record r = table();
-  for (const io::Dataset& d : r.datasets) {
-    if (d.path.starts_with("/table/")) EXPECT_EQ(d.shape, Shape{1}) << d.path;
-  }
+  for (const io::Dataset& d : r.datasets)
+    if (d.path.starts_with("/table/")) {
+      EXPECT_EQ(d.shape, Shape{1}) << d.path;
+    }
   EXPECT_EQ(first<std::string>(r, "run"), manifest.at(2).run);
   EXPECT_EQ(first<double>(r, "F1_g_eff"), 9.5);
 }
