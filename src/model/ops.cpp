@@ -7,17 +7,17 @@ namespace reel::model {
 namespace {
 
 using kernels::panel_width;
-// One task takes rows x panels of the output over the whole depth. Its operands pass by in pieces of `depth_chunk`, its sums
-// wait in L2: few bytes come from L3 or memory for each product, which is what limits AMX. No bit depends on these numbers: a
-// piece goes on with the sums of the one before.
-constexpr std::int64_t most_rows = 512, most_panels = 4, fewest_rows = 96, depth_chunk = 256;
-
+// One task takes rows x panels of the output over the whole depth. Its operands pass by in pieces of `depth`, its sums wait in
+// L2. With bf16 operands few bytes come from L3 or memory for each product, which is what limits AMX; f32 is limited by its
+// arithmetic and wants long pieces. No bit depends on these numbers: a piece goes on with the sums of the one before.
 struct Cut {
-  std::int64_t rows, panels;
+  std::int64_t rows, panels, depth;
 };
+constexpr Cut most_f32{384, 1, 512}, most_bf16{512, 4, 256};
+constexpr std::int64_t fewest_rows = 96, most_sums = most_bf16.rows * most_bf16.panels * panel_width;
+
 // Smaller tasks where they would be too few for the threads; rows in equal shares of whole tiles.
-Cut cut_of(std::int64_t rows, std::int64_t panels) {
-  Cut cut{most_rows, most_panels};
+Cut cut_of(Cut cut, std::int64_t rows, std::int64_t panels) {
   const auto tasks = [&] { return (rows + cut.rows - 1) / cut.rows * ((panels + cut.panels - 1) / cut.panels); };
   while (cut.panels > 1 && tasks() < 4 * num_threads()) cut.panels /= 2;
   while (cut.rows > fewest_rows && tasks() < 4 * num_threads()) cut.rows /= 2;
@@ -51,16 +51,16 @@ void product(const Linear& w, const Rows& x, std::int64_t rows, Finish finish) {
   const bool half = w.numerics != Numerics::f32;
   const kernels::MultiplyBf16 product_bf16 = half ? multiply_bf16(w.numerics) : nullptr;
   const std::int64_t depth = half ? kernels::padded_depth(w.in) : w.in, panels = (w.out + panel_width - 1) / panel_width;
-  const Cut cut = cut_of(rows, panels);
+  const Cut cut = cut_of(half ? most_bf16 : most_f32, rows, panels);
   const std::int64_t across = (panels + cut.panels - 1) / cut.panels;
   parallel_for((rows + cut.rows - 1) / cut.rows * across, [&](std::int64_t task) {
     const std::int64_t first = task / across * cut.rows, n = std::min(cut.rows, rows - first);
     const std::int64_t first_panel = task % across * cut.panels, end_panel = std::min(first_panel + cut.panels, panels);
-    thread_local FloatBuffer buffer(static_cast<std::size_t>(most_rows * most_panels * panel_width));
+    thread_local FloatBuffer buffer(static_cast<std::size_t>(most_sums));
     const auto sums = [&](std::int64_t p) { return buffer.data() + (p - first_panel) * cut.rows * panel_width; };
     const auto columns = [&](std::int64_t p) { return std::min(panel_width, w.out - p * panel_width); };
-    for (std::int64_t d = 0; d < depth; d += depth_chunk) {
-      const std::int64_t now = std::min(depth_chunk, depth - d);
+    for (std::int64_t d = 0; d < depth; d += cut.depth) {
+      const std::int64_t now = std::min(cut.depth, depth - d);
       for (std::int64_t p = first_panel; p < end_panel; ++p)
         if (half)
           product_bf16(x.bf16 + first * x.stride + d / kernels::bf16_step * x.step, x.stride, x.step, n, now,
