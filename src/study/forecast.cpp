@@ -43,7 +43,8 @@ Forecast forecast(const Experiment& e, const model::Pipeline& pipeline, int64_t 
     f.denoise_flops += model::transformer_flops(t, n, model::context_length).total() * static_cast<double>(e.sampler.num_steps) * (guided ? 2 : 1);
   }
   f.decode_flops = model::vae_decode_flops(v, latent_frames, height, width);
-  if (peak_flops > 0) f.seconds = f.denoise_flops / (denoise_share * peak_flops) + f.decode_flops / (decode_share * peak_flops);
+  const PeakShares shares = peak_shares(pipeline.numerics());
+  if (peak_flops > 0) f.seconds = f.denoise_flops / (shares.denoise * peak_flops) + f.decode_flops / (shares.decode * peak_flops);
   return f;
 }
 

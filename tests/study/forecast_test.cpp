@@ -29,7 +29,7 @@ TEST(Forecast, OperationsOfAPublishedShot) {
   const Forecast f = forecast(shot(), wan(), 1, 1, 1e12);
   EXPECT_DOUBLE_EQ(f.denoise_flops, 100 * 282'847'940'444'160.0);
   EXPECT_DOUBLE_EQ(f.decode_flops, 275'352'205'639'680.0);
-  EXPECT_DOUBLE_EQ(f.seconds, 28'284'794'044'416'000.0 / 0.90e12 + 275'352'205'639'680.0 / 0.65e12);
+  EXPECT_DOUBLE_EQ(f.seconds, 28'284'794'044'416'000.0 / 0.75e12 + 275'352'205'639'680.0 / 0.75e12);
   EXPECT_EQ(forecast(shot(), wan(), 1, 1, 0).seconds, 0) << "no peak, no time";
   EXPECT_DOUBLE_EQ(forecast(shot("[sampler]\nguidance = 1.0\n"), wan(), 1, 1, 0).denoise_flops, 50 * 282'847'940'444'160.0);
   EXPECT_DOUBLE_EQ(forecast(shot("[sampler]\nsteps = 4\n"), wan(), 1, 1, 0).denoise_flops, 8 * 282'847'940'444'160.0);
