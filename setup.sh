@@ -60,17 +60,22 @@ missing() { # column of every need that is not there
   done <<<"$needs"
 }
 
+apt_install() { # packages...
+  local root=()
+  [ "$(id -u)" = 0 ] || root=(sudo -n)
+  "${root[@]}" apt-get update -qq &&
+    "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+}
+
 install() {
   say "looking for what Reel needs"
-  local packages root=()
+  local packages
   packages=$(missing 1)
   if [ -z "$packages" ]; then echo "all there"; return; fi
-  [ "$(id -u)" = 0 ] || root=(sudo -n)
   if command -v apt-get >/dev/null 2>&1 && { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }; then
     echo "installing: $(tr '\n' ' ' <<<"$packages")"
-    "${root[@]}" apt-get update -qq
     # shellcheck disable=SC2086
-    "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages >/dev/null
+    apt_install $packages
     packages=$(missing 1)
     [ -z "$packages" ] && return
   fi
@@ -94,11 +99,8 @@ install_optional() { # where that is not possible, those tests are skipped and s
     [ -z "$package" ] || PATH=$PATH:/usr/sbin present "$probe" || packages+=("$package")
   done <<<"$optional"
   [ "${#packages[@]}" = 0 ] && return
-  local root=()
-  [ "$(id -u)" = 0 ] || root=(sudo -n)
   say "for some of the tests: ${packages[*]}"
-  { "${root[@]}" apt-get update -qq && "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}"; } >/dev/null 2>&1 ||
-    echo "not to be installed from here; tests that need them are skipped"
+  apt_install "${packages[@]}" >/dev/null 2>&1 || echo "not to be installed from here; tests that need them are skipped"
 }
 
 jobs() { # one compiler per core, and 1.5 GB of memory for each

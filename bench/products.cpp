@@ -1,6 +1,7 @@
 #include <memory>
 
 #include "bench.hpp"
+#include "model/weights.hpp"
 
 namespace reel::bench {
 namespace {
@@ -8,36 +9,20 @@ namespace {
 using namespace model;
 
 // Weights [N, K] as a model has them.
-struct PackedWeights {
+struct Weights {
+  SharedFloats store;
   Linear linear;
-  FloatBuffer f32;
-  HalfBuffer bf16;
-
-  PackedWeights(Numerics numerics, int64_t n, int64_t k) : linear{k, n, nullptr, nullptr, numerics, nullptr} {
-    const FloatBuffer w = random_floats(n * k, "w");
-    const bool half = numerics != Numerics::f32;
-    const int64_t depth = half ? kernels::padded_depth(k) : k;
-    f32.resize(static_cast<std::size_t>(half ? 0 : kernels::packed_size(n, k)));
-    bf16.resize(static_cast<std::size_t>(half ? kernels::packed_size(n, depth) : 0));
-    for (int64_t first = 0; first < n; first += kernels::panel_width) {
-      const int64_t count = std::min(kernels::panel_width, n - first);
-      if (half)
-        kernels::pack_panel(w.data() + first * k, count, k, k, bf16.data() + first * depth);
-      else
-        kernels::pack_panel(w.data() + first * k, count, k, k, f32.data() + first * depth);
-    }
-    linear.packed = f32.data();
-    linear.packed_bf16 = bf16.data();
-  }
+  Weights(Numerics numerics, int64_t n, int64_t k)
+      : linear(load_weights(*synthetic_weights(1, "bench"), numerics, Comm::solo(), store, [&](Binder& b) { return b.linear("linear", n, k, false); })) {}
 };
 
 // y[M, N] = x[M, K] W[N, K]^T, weights packed. The first and the last rows are compared with the scalar reference.
 void product(benchmark::State& state, const std::string& name, Numerics numerics, const peers::Product& p, int threads) {
   set_num_threads(threads);
-  static std::unique_ptr<PackedWeights> weights;  // of the benchmark before, often the same
+  static std::unique_ptr<Weights> weights;  // of the benchmark before, often the same
   if (!weights || weights->linear.numerics != numerics || weights->linear.in != p.k || weights->linear.out != p.n) {
     weights.reset();
-    weights = std::make_unique<PackedWeights>(numerics, p.n, p.k);
+    weights = std::make_unique<Weights>(numerics, p.n, p.k);
   }
   const Linear& linear = weights->linear;
   const FloatBuffer x = random_floats(p.m * p.k, "x");

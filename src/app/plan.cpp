@@ -41,7 +41,6 @@ void plan(const std::string& file, const std::vector<std::string>& set, double p
     all.push_back(study::parse_experiment(text, file, set));
   }
   std::map<std::string, double> peaks;  // of each profile
-  std::map<std::string, study::PeakShares> shares;
   std::map<std::pair<int64_t, int64_t>, Layout> layouts;
   std::map<std::string, std::unique_ptr<model::Pipeline>> pipelines;
   for (const study::Experiment& e : all) {
@@ -49,7 +48,6 @@ void plan(const std::string& file, const std::vector<std::string>& set, double p
     if (pipeline == nullptr) pipeline = study::open_pipeline(e.model);
     double& peak = peaks[e.model.profile];
     if (peak == 0) peak = model::measured_peak_flops(pipeline->numerics());
-    shares[e.model.profile] = study::peak_shares(pipeline->numerics());
     const int64_t ranks = std::max<int64_t>(1, e.run.num_ranks), threads = e.run.num_threads > 0 ? e.run.num_threads : std::max<int64_t>(1, num_cores() / ranks);
     const study::Forecast f = study::forecast(e, *pipeline, ranks, ranks, peak * static_cast<double>(ranks * threads));
     Layout& l = layouts[{ranks, threads}];
@@ -82,7 +80,10 @@ void plan(const std::string& file, const std::vector<std::string>& set, double p
   const double node_hours = core_hours / num_cores();
   if (global().json) {
     nlohmann::ordered_json of_peak = nlohmann::ordered_json::object();
-    for (const auto& [profile, share] : shares) of_peak[profile] = {{"denoise", share.denoise}, {"decode", share.decode}};
+    for (const auto& [profile, peak] : peaks) {
+      const study::PeakShares share = study::peak_shares(model::parse_numerics(profile));
+      of_peak[profile] = {{"denoise", share.denoise}, {"decode", share.decode}};
+    }
     std::printf("%s\n", nlohmann::ordered_json{{"runs", all.size()}, {"excluded", excluded}, {"layouts", list}, {"core_hours", core_hours}, {"node_hours", node_hours},
                                                {"disk_bytes", disk}, {"peak_flops_per_thread", peaks}, {"of_peak", of_peak}}
                               .dump(2).c_str());
@@ -95,9 +96,11 @@ void plan(const std::string& file, const std::vector<std::string>& set, double p
     for (const study::PartitionChoice& c : l.choices)
       std::printf("%s %lld ranks, %-6s %lld guidance group(s): the busiest rank sends %s in a step\n", &c == &l.choices.front() ? "auto:" : "     ",
                   static_cast<long long>(l.ranks), c.partition.c_str(), static_cast<long long>(c.guidance_groups), size_text(static_cast<double>(c.step_bytes)).c_str());
-  for (const auto& [profile, peak] : peaks)
+  for (const auto& [profile, peak] : peaks) {
+    const study::PeakShares share = study::peak_shares(model::parse_numerics(profile));
     std::printf("times: operations / (%.1f GFLOP/s per thread in %s, measured here, x %.2f denoising, x %.2f decoding); small models reach less\n", peak * 1e-9,
-                profile.c_str(), shares[profile].denoise, shares[profile].decode);
+                profile.c_str(), share.denoise, share.decode);
+  }
 }
 
 }  // namespace

@@ -1,7 +1,6 @@
 #include "model/ops.hpp"
 
 #include <algorithm>
-#include <limits>
 
 namespace reel::model {
 namespace {
@@ -210,18 +209,9 @@ void PackedHead::attend_block(std::int64_t block, const Operand& q, std::int64_t
 void attend(const PackedHead& head, const float* q, std::int64_t q_stride, std::int64_t rows, std::int64_t key_dim,
             std::int64_t value_dim, float scale, const float* bias, std::int64_t bias_stride, float* out,
             std::int64_t out_stride) {
-  REEL_CHECK(rows <= attention_chunk);
-  thread_local FloatBuffer sums;
-  thread_local Operand scaled;
-  const std::int64_t width = head.value_panels() * panel_width;
-  sums.assign(static_cast<std::size_t>(attention_chunk * width), 0.0f);
-  scaled.resize(head.numerics(), attention_chunk, key_dim);
-  for (std::int64_t i = 0; i < rows; ++i) scaled.put(i, q + i * q_stride, scale);
-  kernels::SoftmaxState state[attention_chunk];
-  std::fill_n(state, rows, kernels::SoftmaxState{-std::numeric_limits<float>::infinity(), 0.0f});
-  for (std::int64_t b = 0; b < head.num_blocks(); ++b) head.attend_block(b, scaled, 0, rows, bias, bias_stride, state, sums.data());
-  for (std::int64_t i = 0; i < rows; ++i)
-    kernels::table().divide(sums.data() + i * width, value_dim, state[i].sum, out + i * out_stride);
+  attend_parts({&head, 1}, q, q_stride, rows, key_dim, scale, bias, bias_stride, [&](std::int64_t i, const float* sums, float sum) {
+    kernels::table().divide(sums, value_dim, sum, out + i * out_stride);
+  });
 }
 
 }  // namespace reel::model

@@ -2,6 +2,8 @@
 // The model's operations on whole arrays: kernels spread over threads. No operation here sums across threads.
 #include <algorithm>
 #include <cstdint>
+#include <limits>
+#include <span>
 #include <vector>
 
 #include "core/parallel.hpp"
@@ -94,6 +96,27 @@ class PackedHead {
 
 /// Query rows one thread handles at a time in attention; no bit depends on it.
 inline constexpr std::int64_t attention_chunk = 96;
+
+/// Calls finish(i, sums, sum) for every row i of softmax(scale q K^T + bias) V, which is sums[0, value_dim) / sum, over the keys of
+/// all parts of a head in their order, on this thread. rows <= 96.
+template <class Finish>
+void attend_parts(std::span<const PackedHead> parts, const float* q, std::int64_t q_stride, std::int64_t rows, std::int64_t key_dim, float scale,
+                  const float* bias, std::int64_t bias_stride, Finish finish) {
+  REEL_CHECK(rows <= attention_chunk);
+  thread_local FloatBuffer sums;
+  thread_local Operand scaled;
+  const std::int64_t width = parts.front().value_panels() * kernels::panel_width;
+  sums.assign(static_cast<std::size_t>(attention_chunk * width), 0.0f);
+  scaled.resize(parts.front().numerics(), attention_chunk, key_dim);
+  for (std::int64_t i = 0; i < rows; ++i) scaled.put(i, q + i * q_stride, scale);
+  kernels::SoftmaxState state[attention_chunk];
+  std::fill_n(state, rows, kernels::SoftmaxState{-std::numeric_limits<float>::infinity(), 0.0f});
+  for (const PackedHead& part : parts) {
+    for (std::int64_t b = 0; b < part.num_blocks(); ++b) part.attend_block(b, scaled, 0, rows, bias, bias_stride, state, sums.data());
+    if (bias) bias += part.num_keys();
+  }
+  for (std::int64_t i = 0; i < rows; ++i) finish(i, sums.data() + i * width, state[i].sum);
+}
 
 /// out[rows, value_dim] = softmax(scale q K^T + bias) V over all keys of the head, on this thread. rows <= 96.
 void attend(const PackedHead& head, const float* q, std::int64_t q_stride, std::int64_t rows, std::int64_t key_dim,

@@ -1,8 +1,6 @@
 #include "model/self_attention.hpp"
 
 #include <algorithm>
-#include <cmath>
-#include <limits>
 
 #include "model/self_attention_parts.hpp"
 
@@ -39,20 +37,12 @@ class ItemAttention {
       for (int64_t r = 0; r < items[index(i)].rows.size(); r += attention_chunk)
         tasks_.push_back({i, r, std::min(attention_chunk, items[index(i)].rows.size() - r)});
     parallel_for(static_cast<int64_t>(tasks_.size()), [&](int64_t t) {
-      thread_local FloatBuffer room, sums;
-      thread_local Operand scaled;
+      thread_local FloatBuffer room;
       const Task& task = tasks_[index(t)];
       const FloatRows q = source.queries(task.item, task.first, task.rows, room);
-      scaled.resize(dims.numerics, attention_chunk, d);
-      for (int64_t i = 0; i < task.rows; ++i) scaled.put(i, q.at + i * q.stride, source.scale());
-      sums.assign(index(attention_chunk * dims.value_width()), 0.0f);
-      kernels::SoftmaxState state[attention_chunk];
-      std::fill_n(state, task.rows, kernels::SoftmaxState{-std::numeric_limits<float>::infinity(), 0.0f});
-      for (int64_t p = 0; p < parts; ++p) {
-        const PackedHead& part = packed_[index((task.item - begin) * parts + p)];
-        for (int64_t b = 0; b < part.num_blocks(); ++b) part.attend_block(b, scaled, 0, task.rows, nullptr, 0, state, sums.data());
-      }
-      for (int64_t i = 0; i < task.rows; ++i) source.put(task.item, task.first + i, sums.data() + i * dims.value_width(), state[i].sum);
+      const std::span<const PackedHead> head{packed_.data() + (task.item - begin) * parts, index(parts)};
+      attend_parts(head, q.at, q.stride, task.rows, d, source.scale(), nullptr, 0,
+                   [&](int64_t i, const float* sums, float sum) { source.put(task.item, task.first + i, sums, sum); });
     });
   }
 
@@ -250,11 +240,10 @@ void attend_to(const std::vector<PackedHead>& heads, std::int64_t head_dim, cons
                float* out) {
   const int64_t width = static_cast<int64_t>(heads.size()) * head_dim;
   const int64_t chunks = (rows + attention_chunk - 1) / attention_chunk;
-  const float scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
   parallel_for(static_cast<int64_t>(heads.size()) * chunks, [&](int64_t task) {
     const int64_t h = task / chunks, row = task % chunks * attention_chunk;
     attend(heads[static_cast<std::size_t>(h)], q + row * width + h * head_dim, width,
-           std::min(attention_chunk, rows - row), head_dim, head_dim, scale, nullptr, 0,
+           std::min(attention_chunk, rows - row), head_dim, head_dim, score_scale(head_dim), nullptr, 0,
            out + row * width + h * head_dim, width);
   });
 }

@@ -18,12 +18,15 @@ using std::int64_t;
 /// Heads are packed in parts of so many keys, so that threads have enough to pack; no bit depends on it.
 constexpr int64_t part_keys = 4 * kernels::key_block;
 
+/// What scores are multiplied by.
+inline float score_scale(int64_t head_dim) { return 1.0f / std::sqrt(static_cast<float>(head_dim)); }
+
 struct Dims {
   Numerics numerics;
   int64_t tokens, heads, head_dim;
   int64_t width() const { return heads * head_dim; }
   int64_t value_width() const { return (head_dim + kernels::panel_width - 1) / kernels::panel_width * kernels::panel_width; }
-  float scale() const { return 1.0f / std::sqrt(static_cast<float>(head_dim)); }
+  float scale() const { return score_scale(head_dim); }
 };
 
 inline std::size_t index(int64_t i) { return static_cast<std::size_t>(i); }

@@ -15,7 +15,11 @@ using std::int64_t;
 // columns stay in L1. No bit depends on any of them.
 constexpr int64_t pixel_chunk = 208, task_pixels = 416, depth_chunk = 512;
 
-// Writes rows of a frame of the band's shape, each pixel normalised and activated.
+// Writes rows of a frame of the band's shape as they are.
+auto copied(const float* frame, const Band& shape) {
+  return [=, row = shape.width * shape.channels](int64_t y, float* to) { std::copy_n(frame + y * row, row, to); };
+}
+// The same, each pixel normalised and activated.
 auto normalised(const float* frame, const Band& shape, const float* gamma) {
   return [=, width = shape.width, c = shape.channels](int64_t y, float* to) {
     for (int64_t i = 0; i < width; ++i) kernels::table().l2_norm(frame + (y * width + i) * c, c, gamma, Activation::silu, to + i * c);
@@ -177,9 +181,7 @@ void VaeStream::next_frame(const Conv& conv, FrameShape shape, int64_t stride, W
 Band VaeStream::convolve(const Conv& conv, const Band& x, int64_t stride) {
   REEL_CHECK(x.channels == conv.in, "{} channels for a convolution of {}", x.channels, conv.in);
   Band out(x.frames, x.rows / stride, x.width / stride, conv.out);
-  const int64_t row = x.width * x.channels;
-  for (int64_t f = 0; f < x.frames; ++f)
-    next_frame(conv, {x.rows, x.width}, stride, [&](int64_t y, float* to) { std::copy_n(x.frame(f) + y * row, row, to); }, out.frame(f), false);
+  for (int64_t f = 0; f < x.frames; ++f) next_frame(conv, {x.rows, x.width}, stride, copied(x.frame(f), x), out.frame(f), false);
   return out;
 }
 
@@ -208,10 +210,7 @@ Band VaeStream::convolve_doubled(const Conv& conv, const Band& x) {
 Band VaeStream::halve_time(const Conv& conv, const Band& y) {
   History& past = history_[conv.weights.bias];
   const FrameShape shape{y.rows, y.width};
-  const auto padded = [&](int64_t f) {
-    const int64_t row = y.width * y.channels;
-    return pad(conv, shape, [&, f](int64_t i, float* to) { std::copy_n(y.frame(f) + i * row, row, to); });
-  };
+  const auto padded = [&](int64_t f) { return pad(conv, shape, copied(y.frame(f), y)); };
   if (!past.started) {
     REEL_CHECK(y.frames == 1, "the first chunk of a clip is one frame, not {}", y.frames);
     past.started = true;

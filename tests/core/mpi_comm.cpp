@@ -14,20 +14,12 @@
 #include "core/parallel.hpp"
 #include "model/self_attention.hpp"
 #include "tests/kernels/support.hpp"
+#include "tests/mpi_check.hpp"
 
 namespace reel {
 namespace {
 
 using std::int64_t;
-
-#define CHECK(condition)                                                                                   \
-  do {                                                                                                     \
-    if (!(condition)) {                                                                                    \
-      std::fprintf(stderr, "rank %d: %s:%d: %s does not hold\n", Comm::world().rank(), __FILE__, __LINE__, \
-                   #condition);                                                                            \
-      Comm::abort(1);                                                                                      \
-    }                                                                                                      \
-  } while (false)
 
 std::size_t index(int64_t i) { return static_cast<std::size_t>(i); }
 

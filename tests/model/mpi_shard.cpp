@@ -11,20 +11,12 @@
 #include "core/digest.hpp"
 #include "model/generate.hpp"
 #include "model/noise.hpp"
+#include "tests/mpi_check.hpp"
 
 namespace reel::model {
 namespace {
 
 using std::int64_t;
-
-#define CHECK(condition)                                                                                   \
-  do {                                                                                                     \
-    if (!(condition)) {                                                                                    \
-      std::fprintf(stderr, "rank %d: %s:%d: %s does not hold\n", Comm::world().rank(), __FILE__, __LINE__, \
-                   #condition);                                                                            \
-      Comm::abort(1);                                                                                      \
-    }                                                                                                      \
-  } while (false)
 
 TransformerConfig tiny(int64_t num_layers) {
   TransformerConfig c;
