@@ -5,6 +5,7 @@
 // With Google Benchmark's arguments it is a program for bench/run.py, and prints its JSON with --benchmark_format=json.
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <string>
 #include <string_view>
@@ -14,6 +15,7 @@
 #include "model/generate.hpp"
 #include "model/noise.hpp"
 #include "model/peak.hpp"
+#include "model/rehearsal.hpp"
 #include "model/transformer.hpp"
 #include "step.hpp"
 #include "study/recorder.hpp"
@@ -92,27 +94,29 @@ Measured reel::bench::measure_transformer(const Comm& world, const Options& o) {
   const Context context = transformer.encode_context(text);
   const int64_t tokens = transformer.num_tokens(latents.shape());
   const float timestep = 700;
-  std::vector<double> seconds, shares, comm_shares;
+  Repeats repeats;
+  std::vector<double> comm_shares;
   std::string digest;
   std::uint64_t sent = 0;
   for (int64_t i = 0; i < o.repeats; ++i) {
     const double peak = measured_peak_flops(numerics) * threads * world.size();  // beside each run: machines change their mind
+    const double told = rehearse_forward(c, numerics, tokens, world.size());
+    repeats.predicted_s.push_back(static_cast<double>(world.max(std::llround(told * 1e9))) * 1e-9);
     world.barrier();
     const std::uint64_t before = Comm::bytes_sent();
     const double comm_before = Comm::seconds();
     const auto begin = std::chrono::steady_clock::now();
     const Tensor velocity = transformer.forward(world, partition, latents, {&timestep, 1}, context);
     world.barrier();
-    seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    repeats.seconds.push_back(seconds);
     comm_shares.push_back(0);
-    for (const int64_t ppm : world.all_gather(std::llround((Comm::seconds() - comm_before) / seconds.back() * 1e6)))
+    for (const int64_t ppm : world.all_gather(std::llround((Comm::seconds() - comm_before) / seconds * 1e6)))
       comm_shares.back() += static_cast<double>(ppm) * 1e-6 / world.size();
     sent = Comm::bytes_sent() - before;
-    shares.push_back(transformer_flops(c, tokens, context_length).total() / seconds.back() / peak);
+    repeats.of_peak.push_back(transformer_flops(c, tokens, context_length).total() / seconds / peak);
     digest = sha256_hex(velocity.data(), static_cast<std::size_t>(velocity.size()) * sizeof(float));
   }
-  std::sort(seconds.begin(), seconds.end());
-  std::sort(shares.begin(), shares.end());
   std::sort(comm_shares.begin(), comm_shares.end());
   const int64_t n = slice(tokens, world.size(), world.rank()).size();
   const std::uint64_t formula = static_cast<std::uint64_t>(c.num_layers) * study::attention_bytes(partition, numerics, tokens, c.num_heads, c.head_dim, world.size(), world.rank()) +
@@ -126,16 +130,15 @@ Measured reel::bench::measure_transformer(const Comm& world, const Options& o) {
   const MemoryFormula expected(c, numerics, static_cast<double>(n), static_cast<double>(tokens), world.size(), num_nodes, o.shard_weights);
   std::fprintf(o.out, "%s %s, %lld tokens, %d rank(s) x %d thread(s), %s%s\n", o.model.c_str(), o.profile.c_str(), static_cast<long long>(tokens), world.size(), threads,
               o.partition.c_str(), o.shard_weights ? fmt::format(", blocks shared out over {} node(s)", num_nodes).c_str() : "");
-  std::fprintf(o.out, "seconds  %.3f (median of %lld; %.3f to %.3f)\n", seconds[seconds.size() / 2], static_cast<long long>(o.repeats), seconds.front(), seconds.back());
-  std::fprintf(o.out, "of peak  %.3f (median; %.3f to %.3f)\n", shares[shares.size() / 2], shares.front(), shares.back());
+  repeats.print(o.out);
   std::fprintf(o.out, "of comm  %.4f (time in MPI calls, waiting for slower ranks included, mean of the ranks: median; %.4f to %.4f)\n",
               comm_shares[comm_shares.size() / 2], comm_shares.front(), comm_shares.back());
   std::fprintf(o.out, "memory   %.2f GB of all ranks, shared pages counted for each; by formula %.2f of weights and %.2f of activations\n", memory * 1e-9,
               expected.weights * 1e-9, expected.activations * 1e-9);
   std::fprintf(o.out, "bytes    %llu sent by rank 0 in a step, as the formula says\n", static_cast<unsigned long long>(sent));
   std::fprintf(o.out, "digest   %s\n", digest.c_str());
-  const double flops = transformer_flops(c, tokens, context_length).total();
-  return {seconds[seconds.size() / 2], shares[shares.size() / 2], flops / seconds[seconds.size() / 2] * 1e-9, memory * 1e-9, digest};
+  const double took = Repeats::median(repeats.seconds);
+  return {took, Repeats::median(repeats.of_peak), transformer_flops(c, tokens, context_length).total() / took * 1e-9, memory * 1e-9, digest};
 }
 
 int main(int argc, char** argv) {

@@ -1,8 +1,12 @@
 #pragma once
 // A whole forward of the transformer or a decode of the autoencoder, measured.
+#include <fmt/format.h>
+
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <string>
+#include <vector>
 
 #include "core/comm.hpp"
 
@@ -14,6 +18,23 @@ struct Options {
   int threads = 0;
   bool shard_weights = false;
   std::FILE* out = stdout;  ///< where rank 0 tells what it measured
+};
+
+/// What the repeats gave, side by side.
+struct Repeats {
+  std::vector<double> seconds, of_peak, predicted_s;
+  /// Of three numbers the second, of two the larger.
+  static double median(std::vector<double> v) {
+    std::sort(v.begin(), v.end());
+    return v[v.size() / 2];
+  }
+  void print(std::FILE* out) const {
+    const auto range = [](const std::vector<double>& v) { return fmt::format("{:.3f} to {:.3f}", *std::min_element(v.begin(), v.end()), *std::max_element(v.begin(), v.end())); };
+    const double took = median(seconds), told = median(predicted_s);
+    std::fprintf(out, "seconds  %.3f (median of %zu; %s)\n", took, seconds.size(), range(seconds).c_str());
+    std::fprintf(out, "told     %.3f by kernels timed before each repeat (%s): %+.1f %%\n", told, range(predicted_s).c_str(), 100 * (told / took - 1));
+    std::fprintf(out, "of peak  %.3f (median; %s)\n", median(of_peak), range(of_peak).c_str());
+  }
 };
 
 /// Medians of the repeats; filled on rank 0.

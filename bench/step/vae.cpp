@@ -3,12 +3,14 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 
 #include "core/digest.hpp"
 #include "core/parallel.hpp"
 #include "model/generate.hpp"
 #include "model/noise.hpp"
 #include "model/peak.hpp"
+#include "model/rehearsal.hpp"
 #include "step.hpp"
 #include "study/recorder.hpp"
 
@@ -27,13 +29,13 @@ Measured measure_vae(const Comm& world, const Options& o) {
   const Vae vae(v, *pipeline.weights(Pipeline::Part::vae), team.node, numerics);
   Tensor z({v.z_dim, 1 + (o.frames - 1) / v.scale_factor_temporal, o.height / v.scale_factor_spatial, o.width / v.scale_factor_spatial});
   philox_normal(1, "latents", 0, z.size(), z.data());
-  // Zeros before the film are not multiplied: about one frame less is computed than the layers' sizes say.
-  const auto all_flops = [&](int64_t latent_frames) { return vae_decode_flops(v, latent_frames, z.dim(2), z.dim(3)); };
-  const double flops = z.dim(1) > 1 ? all_flops(z.dim(1)) - all_flops(1) : all_flops(1) / 3;
-  std::vector<double> seconds, shares;
+  const double flops = vae_decode_flops(v, z.dim(1), z.dim(2), z.dim(3)).total();
+  Repeats repeats;
   Measured m;
   for (int64_t i = 0; i < o.repeats; ++i) {
     const double before = measured_peak_flops(numerics);
+    const double told = rehearse_decode(v, numerics, z.dim(1), z.dim(2), z.dim(3), world.size());
+    repeats.predicted_s.push_back(static_cast<double>(world.max(std::llround(told * 1e9))) * 1e-9);
     std::string digests;
     world.barrier();
     const auto begin = std::chrono::steady_clock::now();
@@ -41,22 +43,18 @@ Measured measure_vae(const Comm& world, const Options& o) {
       digests += sha256_hex(frames.data(), static_cast<std::size_t>(frames.size()) * sizeof(float));
     });
     world.barrier();
-    seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
-    shares.push_back(flops / seconds.back() / (std::max(before, measured_peak_flops(numerics)) * threads * world.size()));
+    repeats.seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+    repeats.of_peak.push_back(flops / repeats.seconds.back() / (std::max(before, measured_peak_flops(numerics)) * threads * world.size()));
     m.digest = sha256_hex(digests);
   }
-  std::sort(seconds.begin(), seconds.end());
-  std::sort(shares.begin(), shares.end());
   for (const int64_t bytes : world.all_gather(study::peak_memory_bytes())) m.memory_gb += static_cast<double>(bytes) * 1e-9;
-  m.seconds = seconds[seconds.size() / 2];
-  m.of_peak = shares[shares.size() / 2];
+  m.seconds = Repeats::median(repeats.seconds);
+  m.of_peak = Repeats::median(repeats.of_peak);
   m.gflops = flops / m.seconds * 1e-9;
   if (world.rank() != 0) return m;
   std::fprintf(o.out, "%s %s, decoding %s latents, %d rank(s) x %d thread(s)\n", o.model.c_str(), o.profile.c_str(),
                to_string(z.shape()).c_str(), world.size(), threads);
-  std::fprintf(o.out, "seconds  %.3f (median of %lld; %.3f to %.3f)\n", m.seconds, static_cast<long long>(o.repeats),
-               seconds.front(), seconds.back());
-  std::fprintf(o.out, "of peak  %.3f (median; %.3f to %.3f)\n", m.of_peak, shares.front(), shares.back());
+  repeats.print(o.out);
   std::fprintf(o.out, "memory   %.2f GB of all ranks, shared pages counted for each\n", m.memory_gb);
   std::fprintf(o.out, "digest   %s\n", m.digest.c_str());
   return m;

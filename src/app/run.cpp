@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
@@ -70,6 +71,9 @@ void print_summary(const study::RunSummary& s, int ranks) {
   }
   std::printf("%-9s %10.3f   peak %.1f GFLOP/s on %d rank(s), memory %.2f GB per rank\n\n", "total", total,
               s.peak_flops * 1e-9, ranks, static_cast<double>(s.peak_memory_bytes) * 1e-9);
+  for (const study::Phase& p : s.phases)
+    if (!std::isnan(p.predicted_s) && p.wall_s > 0)
+      std::printf("%-9s %10.3f seconds were predicted, %+.1f %% off\n", p.name.c_str(), p.predicted_s, 100 * (p.predicted_s / p.wall_s - 1));
   if (s.weights == "synthetic") std::printf("weights  synthetic: times and memory are real, the picture means nothing\n");
   if (s.num_sittings > 1) std::printf("sittings %lld: went on from a checkpoint\n", static_cast<long long>(s.num_sittings));
   if (!s.film.empty()) std::printf("film     %s\n", s.film.c_str());
@@ -82,8 +86,8 @@ void print_json(const study::RunSummary& s, int ranks) {
                    {"measurement", s.measurement.string()}, {"result_digest", s.result_digest}, {"weights", s.weights}, {"ranks", ranks},
                    {"peak_flops", s.peak_flops}, {"peak_memory_bytes", s.peak_memory_bytes}};
   for (const study::Phase& p : s.phases)
-    j["phases"].push_back({{"name", p.name}, {"wall_s", p.wall_s}, {"comm_s", p.comm_s}, {"flops", p.flops},
-                           {"sent_bytes", p.sent_bytes}, {"step_s", p.step_s}});
+    j["phases"].push_back({{"name", p.name}, {"wall_s", p.wall_s}, {"comm_s", p.comm_s}, {"flops", p.flops}, {"sent_bytes", p.sent_bytes},
+                           {"step_s", p.step_s}, {"predicted_s", std::isnan(p.predicted_s) ? nlohmann::json() : nlohmann::json(p.predicted_s)}});
   std::printf("%s\n", j.dump(2).c_str());
 }
 
@@ -91,7 +95,7 @@ struct Options {
   std::string file;
   std::vector<std::string> set;
   std::string out;
-  bool lossless = false, keep_every_step = false;
+  bool lossless = false, keep_every_step = false, rehearse = false;
   int threads = 0;
   std::string walltime, manifest;
   std::int64_t stop_after = 0, index = -1;
@@ -132,6 +136,7 @@ study::Sittings sittings_of(const Options& o, const Comm& world, double start_s)
     if (!o.walltime.empty()) sittings.stopping.walltime_s = study::parse_duration_s(o.walltime, "--walltime") - (study::unix_now_s() - start_s);
   });
   sittings.keep_every_step = o.keep_every_step;
+  sittings.rehearse = o.rehearse;
   sittings.tell = [](const std::string& line) {
     if (!global().quiet) std::fprintf(stderr, "%s\n", line.c_str());
   };
@@ -168,6 +173,7 @@ void add_run(CLI::App& root) {
   verb->add_flag("--lossless", o->lossless, "write the film as FFV1 instead of H.264");
   verb->add_option("--walltime", o->walltime, "stop in time and save: \"2 h\", \"90 min\"; otherwise what Slurm says");
   verb->add_option("--stop-after", o->stop_after, "stop after so many steps and save")->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 40));
+  verb->add_flag("--rehearse", o->rehearse, "time the kernels first and tell how long it should take; of itself from half a minute on");
   verb->add_flag("--keep-every-step", o->keep_every_step, "save after every step; otherwise within 1 % of the time");
   verb->callback([o] {
     const double start_s = study::unix_now_s();

@@ -337,7 +337,7 @@ void Renderer::decode(const Team& team, const Shot& shot, double fps, Observer& 
   film.fps = fps;
   if (team.world.rank() == 0) film.rgb.resize(static_cast<std::size_t>(shot.num_frames * film.frame_bytes()));
   int64_t bad_frame = -1;
-  const double flops = vae_decode_flops(pipeline_.vae(), shape[1], shape[2], shape[3]) / static_cast<double>(shape[1]);
+  const double flops = vae_decode_flops(pipeline_.vae(), shape[1], shape[2], shape[3]).total() / static_cast<double>(shape[1]);
   vae_.decode(
       team.world, vae_.denormalise(state.done.latents),
       [&](int64_t first, const Tensor& frames) {

@@ -1,6 +1,7 @@
 #include "model/vae.hpp"
 
 #include <algorithm>
+#include <numeric>
 #include <optional>
 
 #include "model/vae_stream.hpp"
@@ -301,41 +302,48 @@ Tensor Vae::normalise(const Tensor& z) const {
   return latents;
 }
 
-double vae_decode_flops(const VaeConfig& c, std::int64_t frames, std::int64_t height, std::int64_t width) {
-  // 2 per multiply-add; frame counts of each level follow the first-frame rule.
-  double total = 0;
+double VaeFlops::total() const noexcept { return std::accumulate(levels.begin(), levels.end(), 0.0); }
+
+VaeFlops vae_decode_flops(const VaeConfig& c, std::int64_t frames, std::int64_t height, std::int64_t width) {
+  VaeFlops work{std::vector<double>(c.dim_mult.size())};
+  std::size_t level = 0;
   auto t = static_cast<double>(frames), area = static_cast<double>(height * width);
-  const auto conv = [&](double in, double out, double taps) { total += 2.0 * t * area * in * out * taps; };
+  // Of kernel 3 in time the first frame of a clip needs one tap, the second two: together one frame less.
+  const auto conv = [&](double in, double out, double taps, bool over_time) {
+    const double t_counted = !over_time ? t : t > 1 ? t - 1 : t / 3;
+    work.levels[level] += 2.0 * t_counted * area * in * out * taps;
+  };
   const auto z = static_cast<double>(c.z_dim);
   auto d = static_cast<double>(c.decoder_base_dim * c.dim_mult.back());
-  conv(z, z, 1);
-  conv(z, d, 27);
-  for (int i = 0; i < 4; ++i) conv(d, d, 27);
-  conv(d, 4 * d, 1);
-  total += 4.0 * t * area * area * d;
+  conv(z, z, 1, false);
+  conv(z, d, 27, true);
+  for (int i = 0; i < 4; ++i) conv(d, d, 27, true);
+  conv(d, 4 * d, 1, false);
+  work.levels[0] += 4.0 * t * area * area * d;
   const std::size_t levels = c.dim_mult.size();
-  for (std::size_t i = 0; i < levels; ++i) {
-    const auto out = static_cast<double>(c.decoder_base_dim * c.dim_mult[levels - 1 - i]);
+  for (; level < levels; ++level) {
+    const auto out = static_cast<double>(c.decoder_base_dim * c.dim_mult[levels - 1 - level]);
     for (int64_t j = 0; j <= c.num_res_blocks; ++j) {
-      conv(d, out, 27);
-      conv(out, out, 27);
-      if (d != out) conv(d, out, 1);
+      conv(d, out, 27, true);
+      conv(out, out, 27, true);
+      if (d != out) conv(d, out, 1, false);
       d = out;
     }
-    if (i + 1 < levels) {
-      if (c.temporal_downsample[levels - 2 - i]) {
+    if (level + 1 < levels) {
+      if (c.temporal_downsample[levels - 2 - level]) {
         t -= 1;
-        conv(d, 2 * d, 3);
+        conv(d, 2 * d, 3, true);
         t = 2 * t + 1;
       }
       area *= 4;
       const double after = c.is_residual ? d : d / 2;
-      conv(d, after, 9);
+      conv(d, after, 9, false);
       d = after;
     }
   }
-  conv(d, static_cast<double>(c.out_channels), 27);
-  return total;
+  level = levels - 1;
+  conv(d, static_cast<double>(c.out_channels), 27, true);
+  return work;
 }
 
 }  // namespace reel::model

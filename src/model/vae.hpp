@@ -55,7 +55,12 @@ class Vae {
   std::unique_ptr<Weights> weights_;
 };
 
-/// Floating-point operations of decoding T latent frames of h x w.
-double vae_decode_flops(const VaeConfig& config, std::int64_t frames, std::int64_t height, std::int64_t width);
+/// Floating-point operations (2 per multiply-add) of decoding T latent frames of h x w, by level of the network; the first has
+/// the middle, the last the output as well. Frames of zeros before the film are not multiplied, and not counted.
+struct VaeFlops {
+  std::vector<double> levels;
+  double total() const noexcept;
+};
+VaeFlops vae_decode_flops(const VaeConfig& config, std::int64_t frames, std::int64_t height, std::int64_t width);
 
 }  // namespace reel::model

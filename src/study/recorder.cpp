@@ -3,6 +3,7 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <limits>
@@ -58,6 +59,11 @@ void Recorder::end() {
   if (listener_) listener_(phase, true);
 }
 
+void Recorder::predicted(const std::string& phase, double seconds) {
+  for (Phase& p : phases_)
+    if (p.name == phase) p.predicted_s = seconds;
+}
+
 void Recorder::write(const Comm& world, double peak_flops, io::Record& record) const {
   // One row of doubles per rank: peak memory, peak rate, threads, then (wall, comm, bytes) of each phase.
   std::vector<double> row{static_cast<double>(peak_memory_bytes()), peak_flops, static_cast<double>(num_threads())};
@@ -85,14 +91,17 @@ void Recorder::write(const Comm& world, double peak_flops, io::Record& record) c
     record.datasets.push_back({"/measured/" + name, unit, long_name, std::move(shape), std::move(dims), std::move(data), {}});
   };
   std::vector<std::string> names;
-  std::vector<double> flop, steps;
+  std::vector<double> flop, predicted, steps;
   for (const Phase& p : phases_) {
     names.push_back(p.name);
     flop.push_back(p.flops);
+    predicted.push_back(p.predicted_s);
     if (p.name == "denoise") steps = p.step_s;
   }
   add("phase", "", "phase of the run", {phases}, {"phase"}, names);
   add("phase_wall", "s", "wall time of each phase on each rank", {ranks, phases}, {"rank", "phase"}, table(0));
+  if (std::any_of(predicted.begin(), predicted.end(), [](double x) { return !std::isnan(x); }))
+    add("predicted_wall", "s", "wall time of each phase, told before from kernels timed at its shapes; NaN: not told", {phases}, {"phase"}, predicted);
   add("comm_wall", "s", "time inside communication calls, waiting included", {ranks, phases}, {"rank", "phase"}, table(1));
   add("bytes_sent", "byte", "bytes sent to other ranks", {ranks, phases}, {"rank", "phase"}, table(2));
   add("flop", "1", "floating-point operations of all ranks, two per multiply-add, by formula", {phases}, {"phase"}, flop);

@@ -2,6 +2,7 @@
 // Measures a run while it happens: seconds per phase, step and rank, time in communication, bytes sent, operations.
 #include <chrono>
 #include <functional>
+#include <limits>
 #include <map>
 #include <string>
 #include <vector>
@@ -19,6 +20,7 @@ struct Phase {
   double wall_s = 0, comm_s = 0;
   double flops = 0;  ///< of all ranks together
   std::uint64_t sent_bytes = 0;
+  double predicted_s = std::numeric_limits<double>::quiet_NaN();  ///< of all ranks, told before it began; NaN: not told
   std::vector<double> step_s;
 };
 
@@ -36,6 +38,8 @@ class Recorder : public model::Observer {
   void end() override;
 
   const std::vector<Phase>& phases() const noexcept { return phases_; }
+  /// What was told before about a phase that has ended.
+  void predicted(const std::string& phase, double seconds);
 
   /// Adds /measured and /log/events (this rank's, one JSON object a line, keys as MLPerf's logs) to the record: every rank's phases meet on rank 0. Collective; `peak_flops` is this rank's
   /// measured peak [flop/s] over all its threads.

@@ -67,7 +67,7 @@ model::Shot model_shot(const Experiment& e) {
 
 // Refuses only what surely does not fit into what the node still has.
 void expect_memory(const Experiment& e, const model::Pipeline& pipeline, const Comm& world, const Comm& node) {
-  const double needed = forecast(e, pipeline, world.size(), node.size(), 0).memory_bytes;
+  const double needed = forecast(e, pipeline, world.size(), node.size()).memory_bytes;
   const auto available = static_cast<double>(available_memory_bytes());
   if (available > 0 && needed > available)
     throw Error(Exit::resources, fmt::format("{:.1f} GB are needed, this node has {:.1f} GB", needed * 1e-9, available * 1e-9),
@@ -132,6 +132,21 @@ void add_earlier(const std::vector<Sitting>& earlier, double save_s, io::Record&
   add("nodes", "1", "its nodes", [](const Sitting& s) { return s.num_nodes; });
   add("cores", "1", "its ranks times threads", [](const Sitting& s) { return s.num_cores; });
   add("energy", "J", "its energy; NaN: not available", [](const Sitting& s) { return s.energy_j; });
+}
+
+// How long the phases should take, the slowest rank deciding. Collective; nothing for runs that are too short for it.
+std::optional<Prediction> rehearse(const Experiment& e, const model::Pipeline& pipeline, const Comm& world, const Comm& node, bool wanted, double peak_flops) {
+  constexpr double worth_it_s = 20;  // at the peak
+  int64_t peak = 0;
+  for (const int64_t of_rank : world.all_gather(static_cast<int64_t>(peak_flops))) peak += of_rank;
+  const Forecast f = forecast(e, pipeline, world.size(), node.size());
+  if (!wanted && f.denoise_flops + f.decode_flops < worth_it_s * static_cast<double>(peak)) return {};
+  std::optional<Prediction> p;
+  world.together([&] { p = predict(e, pipeline, world.size(), node.size()); });
+  const auto slowest = [&](double s) { return static_cast<double>(world.max(static_cast<int64_t>(s * 1e9))) * 1e-9; };
+  for (double& s : p->step_s) s = slowest(s);
+  p->decode_s = slowest(p->decode_s);
+  return p;
 }
 
 // Keeps where a run stands, and ends it when somebody asks.
@@ -322,6 +337,8 @@ RunSummary run_experiment(const Experiment& e, const Comm& world, const std::str
     tell(fmt::format("goes on from '{}': {} of {} steps of this segment, {} latent frames decoded", checkpoint.path().filename().string(),
                               found->state.denoise.scheduler.step, sampling.num_steps, found->state.decoded));
   }
+  const double peak = model::measured_peak_flops(pipeline->numerics()) * num_threads();
+  const std::optional<Prediction> prediction = rehearse(e, *pipeline, world, team.node, sittings.rehearse, peak);
   Keeper keeper(world, team.node, checkpoint, earlier, sittings, meter ? &*meter : nullptr, start_s);
   const model::Rendered rendered = [&] {
     const HearStop hear;
@@ -341,7 +358,13 @@ RunSummary run_experiment(const Experiment& e, const Comm& world, const std::str
   std::erase(energies, "");
   add_earlier(earlier, keeper.spent_s(), record);
   add_energy(energies, record);
-  const double peak = model::measured_peak_flops(pipeline->numerics()) * num_threads();
+  if (prediction)
+    for (const Phase& p : recorder.phases()) {
+      if (p.name == "denoise") recorder.predicted(p.name, prediction->last_steps_s(static_cast<int64_t>(p.step_s.size()), e.sampler.num_steps));
+      if (p.name == "decode")
+        recorder.predicted(p.name, prediction->decode_s * static_cast<double>(p.num_steps) /
+                                       static_cast<double>(1 + (e.shot.num_frames - 1) / pipeline->vae().scale_factor_temporal));
+    }
   recorder.write(world, peak, record);
   const std::vector<std::int64_t> memory = world.all_gather(peak_memory_bytes());
   const std::vector<std::int64_t> peaks = world.all_gather(static_cast<std::int64_t>(peak));

@@ -42,6 +42,9 @@ struct Sittings {
   std::string run_id;  ///< name of the result; "": task, layout as it runs, repeat
   /// A result of this task on this layout that is there and whole is left as it is.
   bool keep_finished = false;
+  /// Kernels are timed first, and how long the run should take is kept beside how long it took. Without this only runs do so
+  /// that promise to take half a minute, of which it is a few percent.
+  bool rehearse = false;
   std::function<void(const std::string&)> tell;  ///< on rank 0: what people should know now
 };
 

@@ -143,6 +143,9 @@ Machine load_machine(const std::string& name) {
   m.walltime_s = slurm.seconds("walltime", 3600);
   m.extra = slurm.texts("extra", {}, {}, /*may_be_empty=*/true);
   read_price(root.table("price"), m);
+  TableReader network = root.table("network");
+  m.network.latency_s = 1e-6 * network.number("latency_us", 0, 0, 1e6);
+  m.network.bytes_per_s = 1e9 * network.number("gigabytes_per_s", 0, 0, 1e6);
   TableReader energy = root.table("energy");
   energy.number("pue", 1, 1, 10);
   energy.text("source");

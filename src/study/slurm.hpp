@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "study/forecast.hpp"
 #include "study/manifest.hpp"
 
 namespace reel::study {
@@ -20,6 +21,7 @@ struct Machine {
   double walltime_s = 3600;
   double node_hour = 0;   ///< price, 0: not told
   std::string currency;
+  Network network;
 };
 
 /// `name`: of a file in slurm/machines, or a path to one. Throws as `load_experiment`; Error (input) names the known ones.

@@ -138,5 +138,48 @@ TEST_F(ProgramTest, InfoShowsWeights) {
   EXPECT_EQ(reel("info .").code, 3);
 }
 
+// A shot of the smallest model that comes with Reel.
+std::string small_shot() {
+  return fmt::format("reel = 1\n[shot]\nprompt = \"a ball falls\"\nframes = 5\nsize = [64, 64]\n[model]\npath = \"{}/datasets/models/backlot-1\"\n[sampler]\nsteps = 2\n",
+                     REEL_SOURCE_DIR);
+}
+
+TEST_F(ProgramTest, PlansTellTimeAndMoneyOfAMachine) {
+  put("shot.toml", small_shot());
+  const auto j = nlohmann::json::parse(reel("--json plan shot.toml --set run.ranks=4 --set run.threads=96 --machine example_epyc").out);
+  const auto& layout = j["layouts"][0];
+  EXPECT_GT(layout["seconds"].get<double>(), 0);
+  EXPECT_DOUBLE_EQ(j["node_hours"].get<double>() * 192, j["core_hours"].get<double>());
+  EXPECT_DOUBLE_EQ(j["core_hours"].get<double>(), layout["seconds"].get<double>() * 4 * 96 / 3600);
+  const Outcome text = reel("plan shot.toml --machine example_epyc");
+  EXPECT_EQ(text.code, 0) << text.err;
+  expect_contains(text.out, "hours of nodes of example_epyc (192 cores)");
+  expect_contains(text.out, " EUR at 1.85 a node-hour");
+  EXPECT_EQ(reel("plan shot.toml --machine example_epic").code, 3);
+}
+
+TEST_F(ProgramTest, APredictionIsKeptBesideWhatItTook) {
+  put("shot.toml", small_shot());
+  const Outcome run = reel("--json run shot.toml --rehearse -o .");
+  ASSERT_EQ(run.code, 0) << run.err;
+  const auto j = nlohmann::json::parse(run.out);
+  const io::Record record = io::read_record(dir / j["result"].get<std::string>());
+  const auto& names = record.values<std::string>("/measured/phase");
+  const auto& predicted = record.values<double>("/measured/predicted_wall");
+  ASSERT_EQ(predicted.size(), names.size());
+  int told = 0;
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    const bool long_phase = names[i] == "denoise" || names[i] == "decode";
+    EXPECT_EQ(long_phase, predicted[i] > 0) << names[i];
+    EXPECT_EQ(long_phase, j["phases"][i]["predicted_s"].is_number()) << names[i];
+    told += long_phase;
+  }
+  EXPECT_EQ(told, 2);
+  const Outcome same = reel("--json run shot.toml -o without");
+  const auto k = nlohmann::json::parse(same.out);
+  EXPECT_EQ(k["result_digest"], j["result_digest"]) << "times are no part of the digest";
+  EXPECT_EQ(io::read_record(dir / k["result"].get<std::string>()).find("/measured/predicted_wall"), nullptr) << "too short to be told of itself";
+}
+
 }  // namespace
 }  // namespace reel

@@ -196,7 +196,12 @@ TEST_F(Slurm, RangesAreShort) {
 
 TEST_F(Slurm, MachineFilesAreReadAndRefused) {
   const auto load = [&](const std::string& text) { return load_machine(put("m.toml", text).string()); };
-  const Machine m = load("machine = 1\n[nodes]\ncores = 192\n[slurm]\nmax_array = 500\nwalltime = \"2 h\"\n[price]\nnode_hour = \"1.85 EUR\"\n");
+  const Machine m = load("machine = 1\n[nodes]\ncores = 192\n[slurm]\nmax_array = 500\nwalltime = \"2 h\"\n[price]\nnode_hour = \"1.85 EUR\"\n"
+                         "[network]\nlatency_us = 2\ngigabytes_per_s = 12.5\n");
+  EXPECT_EQ(m.network.latency_s, 2e-6);
+  EXPECT_EQ(m.network.bytes_per_s, 12.5e9);
+  EXPECT_EQ(load("machine = 1\n[nodes]\ncores = 1\n").network.bytes_per_s, 0) << "not known";
+  EXPECT_EQ(error_of([&] { load("machine = 1\n[nodes]\ncores = 1\n[network]\nlatency_us = -1\n"); }).exit(), Exit::usage);
   EXPECT_EQ(m.name, "m");
   EXPECT_EQ(m.cores, 192);
   EXPECT_EQ(m.max_array, 500);
