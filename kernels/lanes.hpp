@@ -174,6 +174,14 @@ REEL_INLINE F32x16 min(const F32x16& a, const F32x16& b) {
 REEL_INLINE F32x16 sqrt(const F32x16& a) {
   return F32x16::each([&](int i) { return part_sqrt(a.part[i]); });
 }
+/// Asks for a line that will be read soon; any address will do.
+REEL_INLINE void fetch(const float* p) {
+#if !defined(REEL_LANES_SCALAR)
+  _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0);
+#else
+  (void)p;
+#endif
+}
 /// (x1, x0, x3, x2, ...)
 REEL_INLINE F32x16 swap_pairs(const F32x16& a) {
   return F32x16::each([&](int i) { return part_swap_pairs(a.part[i]); });

@@ -17,6 +17,7 @@
 
 #include "core/error.hpp"
 #include "core/leftovers.hpp"
+#include "core/tensor.hpp"
 
 namespace reel {
 namespace {
@@ -403,10 +404,10 @@ class SharedFile {
 
 SharedFloats::SharedFloats(const Comm& node, std::int64_t count) : size_(count) {
   // Room for at least one line, so that an empty set of weights still has an address.
-  const std::size_t bytes = (static_cast<std::size_t>(count) * sizeof(float) + 64) / 64 * 64;
+  const std::size_t least = static_cast<std::size_t>(count) * sizeof(float) + 64, unit = alignment_of(least), bytes = (least + unit - 1) / unit * unit;
   if (node.size() == 1) {
     node.together([&] {
-      owner_ = std::shared_ptr<void>(std::aligned_alloc(64, bytes), std::free);
+      owner_ = std::shared_ptr<void>(std::aligned_alloc(unit, bytes), std::free);
       if (!owner_)
         throw Error(Exit::resources, fmt::format("{:.1f} GB for the weights are not available", static_cast<double>(bytes) * 1e-9),
                     "memory", "use a node with more memory");
@@ -421,6 +422,7 @@ SharedFloats::SharedFloats(const Comm& node, std::int64_t count) : size_(count) 
     });
     node.together([&] { owner_ = file.map(bytes); });
   }
+  prefer_huge_pages(owner_.get(), bytes);
   data_ = static_cast<float*>(owner_.get());
 }
 

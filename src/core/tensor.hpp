@@ -1,6 +1,8 @@
 #pragma once
 // Dense row-major f32 arrays that own their memory. Shapes use the legend of the model: B batch, C channels,
 // T H W latent frames/height/width, F frames, N tokens, D inner width, S context length.
+#include <sys/mman.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
@@ -12,16 +14,27 @@
 
 namespace reel {
 
+/// Large arrays lie in huge pages where the system gives them on request: a product reads more small ones than address caches
+/// hold.
+inline constexpr std::size_t huge_page = std::size_t{2} << 20;
+constexpr std::size_t alignment_of(std::size_t bytes) { return bytes < 2 * huge_page ? 64 : huge_page; }
+inline void prefer_huge_pages(void* p, std::size_t bytes) noexcept {
+  if (alignment_of(bytes) == huge_page) (void)madvise(p, bytes, MADV_HUGEPAGE);
+}
+
 /// Allocator for cache-line aligned storage that leaves floats uninitialised on resize.
 template <class T>
 struct AlignedAllocator {
   using value_type = T;
-  static constexpr std::align_val_t alignment{64};
   AlignedAllocator() = default;
   template <class U>
   AlignedAllocator(const AlignedAllocator<U>&) noexcept {}
-  T* allocate(std::size_t n) { return static_cast<T*>(::operator new(n * sizeof(T), alignment)); }
-  void deallocate(T* p, std::size_t) noexcept { ::operator delete(p, alignment); }
+  T* allocate(std::size_t n) {
+    void* const p = ::operator new(n * sizeof(T), std::align_val_t{alignment_of(n * sizeof(T))});
+    prefer_huge_pages(p, n * sizeof(T));
+    return static_cast<T*>(p);
+  }
+  void deallocate(T* p, std::size_t n) noexcept { ::operator delete(p, std::align_val_t{alignment_of(n * sizeof(T))}); }
   template <class U>
   void construct(U* p) noexcept { ::new (static_cast<void*>(p)) U; }
   template <class U, class... Args>
