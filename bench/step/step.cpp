@@ -2,6 +2,7 @@
 // and a digest, which must be the same on all layouts of one profile.
 //   mpirun -n 2 build/release/bench/step --profile bf16 --frames 17 --size 832x480 --repeats 3
 //   build/release/bench/step --part vae --frames 9 --size 832x480 --repeats 1
+//   build/release/bench/step --part text --profile bf16
 // With Google Benchmark's arguments it is a program for bench/run.py, and prints its JSON with --benchmark_format=json.
 #include <algorithm>
 #include <chrono>
@@ -52,7 +53,7 @@ Options parse(int argc, char** argv) {
     }
   }
   if (o.frames < 1 || o.repeats < 1 || o.frames % 4 != 1) throw Error(Exit::usage, "frames are 4k + 1, repeats at least 1", "bench/step");
-  if (o.part != "transformer" && o.part != "vae") throw Error(Exit::usage, "no such part: " + o.part, "--part", "use transformer or vae");
+  if (o.part != "transformer" && o.part != "vae" && o.part != "text") throw Error(Exit::usage, "no such part: " + o.part, "--part", "use transformer, vae or text");
   return o;
 }
 
@@ -149,7 +150,8 @@ int main(int argc, char** argv) {
     } else {
       const Options o = parse(argc, argv);
       const Comm world = Comm::world();
-      o.part == "vae" ? bench::measure_vae(world, o) : bench::measure_transformer(world, o);
+      const auto measure = o.part == "vae" ? bench::measure_vae : o.part == "text" ? bench::measure_text : bench::measure_transformer;
+      measure(world, o);
       code = 0;
     }
   } catch (const Error& e) {

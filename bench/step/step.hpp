@@ -1,5 +1,5 @@
 #pragma once
-// A whole forward of the transformer or a decode of the autoencoder, measured.
+// A whole forward of the transformer, a decode of the autoencoder or a prompt through the text encoder, measured.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -46,6 +46,7 @@ struct Measured {
 /// Collective over `world`.
 Measured measure_transformer(const Comm& world, const Options& o);
 Measured measure_vae(const Comm& world, const Options& o);
+Measured measure_text(const Comm& world, const Options& o);
 
 /// Runs what `--benchmark_...` arguments ask for, as Google Benchmark does, in one process: wan_1.3b_step/PROFILE/TOKENS as
 /// peers/torch_wan_step.py names them, and vae_decode/PROFILE/FRAMESxROWSxCOLUMNS.
