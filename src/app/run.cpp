@@ -208,6 +208,7 @@ void add_run(CLI::App& root) {
     study::Sittings sittings = sittings_of(*o, world, start_s);
     sittings.stopping.stop_file = experiment.output.dir / "STOP";
     sittings.keep_finished = price.num_takes > 1;  // takes that are done need not be done again
+    sittings.keep_text = price.num_takes > 1;
     std::vector<std::filesystem::path> results;
     study::RunSummary summary;  // of the last take
     for (std::int64_t take = 0; take < price.num_takes; ++take) {

@@ -68,20 +68,43 @@ Vae load_vae(const Pipeline& pipeline, const Team& team) {
 }
 
 std::vector<Tensor> encode_prompts(const Pipeline& pipeline, const Team& team, const std::vector<std::string>& prompts,
-                                   Observer& observer) {
+                                   Observer& observer, TextCache* cache) {
+  const TextEncoderConfig& c = pipeline.text_encoder();
   std::vector<std::vector<int64_t>> ids;
   team.world.together([&] {
     for (const std::string& prompt : prompts) ids.push_back(pipeline.tokenize(prompt));
   });
   observer.begin("text", 1);
-  const auto source = pipeline.weights(Pipeline::Part::text_encoder, team.world);
-  std::vector<Tensor> features;
-  team.world.together([&] { features = encode_text(pipeline.text_encoder(), *source, team.node, ids, pipeline.numerics()); });
+  std::vector<Tensor> features(ids.size());
+  std::vector<std::string> keys;
+  if (cache != nullptr) {
+    const std::string weights = pipeline.digest(Pipeline::Part::text_encoder, team.world);
+    std::vector<Shape> shapes;
+    for (const auto& prompt : ids) {
+      keys.push_back(text_key(c, weights, pipeline.numerics(), prompt));
+      shapes.push_back({static_cast<int64_t>(prompt.size()), c.d_model});
+    }
+    features = cache->load(team.world, keys, shapes);
+  }
+  std::vector<std::size_t> missing;  // the same on every rank
+  std::vector<std::vector<int64_t>> missing_ids;
+  for (std::size_t i = 0; i < ids.size(); ++i)
+    if (features[i].empty()) missing.push_back(i), missing_ids.push_back(ids[i]);
   double flops = 0;
+  if (!missing.empty()) {
+    const auto source = pipeline.weights(Pipeline::Part::text_encoder, team.world);
+    team.world.together([&] {
+      std::vector<Tensor> computed = encode_text(c, *source, team.node, missing_ids, pipeline.numerics());
+      for (std::size_t k = 0; k < missing.size(); ++k) {
+        flops += text_encoder_flops(c, computed[k].dim(0)) * team.world.size();
+        if (cache != nullptr && team.world.rank() == 0) cache->save(keys[missing[k]], computed[k]);
+        features[missing[k]] = std::move(computed[k]);
+      }
+    });
+  }
   for (Tensor& f : features) {
     Tensor padded = Tensor::zeros({context_length, f.dim(1)});
     std::copy(f.begin(), f.end(), padded.begin());
-    flops += text_encoder_flops(pipeline.text_encoder(), f.dim(0)) * team.world.size();
     f = std::move(padded);
   }
   observer.step(flops);
@@ -265,12 +288,12 @@ Renderer::Renderer(const Pipeline& pipeline, const Team& team, Observer& observe
 }
 
 Rendered render(const Pipeline& pipeline, const Team& team, const Shot& shot, const Sampling& sampling, double fps,
-                Observer& observer, RenderState state, const Keep& keep) {
+                Observer& observer, RenderState state, const Keep& keep, TextCache* text_cache) {
   expect_fit(pipeline, team, shot, sampling, shot.first_frames.empty() ? 0 : shot.first_frames.dim(1));
   std::vector<std::string> prompts{shot.prompts.prompt};
   if (guided(sampling)) prompts.push_back(shot.prompts.negative_prompt);
   std::vector<Tensor> features(2);
-  if (state.segment < num_segments(pipeline, shot)) features = encode_prompts(pipeline, team, prompts, observer);
+  if (state.segment < num_segments(pipeline, shot)) features = encode_prompts(pipeline, team, prompts, observer, text_cache);
   const Renderer renderer(pipeline, team, observer);
   return renderer.render(team, shot, features[0], guided(sampling) ? features[1] : Tensor{}, sampling, fps, observer,
                          std::move(state), keep);

@@ -9,6 +9,7 @@
 #include "core/tensor.hpp"
 #include "model/pipeline.hpp"
 #include "model/self_attention.hpp"
+#include "model/text_cache.hpp"
 #include "model/transformer.hpp"
 #include "model/vae.hpp"
 
@@ -43,9 +44,10 @@ class Observer {
 };
 
 /// Text features of each prompt, [512, text_dim]: valid rows, then zeros. Collective over `team.world`, the same on every
-/// rank; the text encoder's weights are in memory only while this runs.
+/// rank; the text encoder's weights are in memory only while this runs. With a `cache` only prompts that are not in it are
+/// computed, and then kept; when all are there, the weights are opened for nothing but their digest, if that is not known yet.
 std::vector<Tensor> encode_prompts(const Pipeline& pipeline, const Team& team, const std::vector<std::string>& prompts,
-                                   Observer& observer);
+                                   Observer& observer, TextCache* cache = nullptr);
 
 struct Sampling {
   int num_steps = 50;
@@ -142,7 +144,7 @@ class Renderer {
 /// One shot from its prompts: text features, weights, film. Collective over team.world. Throws Error (usage) when model
 /// and shot do not fit, Error (input) when `state` is not of this shot.
 Rendered render(const Pipeline& pipeline, const Team& team, const Shot& shot, const Sampling& sampling, double fps,
-                Observer& observer, RenderState state = {}, const Keep& keep = {});
+                Observer& observer, RenderState state = {}, const Keep& keep = {}, TextCache* text_cache = nullptr);
 
 /// The first `num_frames` of a film as the autoencoder takes them: pixels [3, F, H, W], byte / 127.5 - 1.
 Tensor from_bytes(const Film& film, std::int64_t num_frames);

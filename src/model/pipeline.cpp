@@ -162,10 +162,16 @@ std::vector<std::int64_t> Pipeline::tokenize(const std::string& prompt) const {
   return ids;
 }
 
+std::string Pipeline::digest(Part part, const Comm& comm) const {
+  std::string& known = digests_[static_cast<std::size_t>(part)];
+  if (comm.max(known.empty() ? 1 : 0) != 0) known = weights(part, comm)->digest(comm);  // no rank takes another branch
+  return known;
+}
+
 std::string Pipeline::digest(const Comm& comm) const {
   Sha256 sha;
   sha.update("reel model 1\n");
-  for (Part part : {Part::transformer, Part::vae, Part::text_encoder}) sha.update(weights(part, comm)->digest(comm) + "\n");
+  for (Part part : {Part::transformer, Part::vae, Part::text_encoder}) sha.update(digest(part, comm) + "\n");
   if (is_synthetic()) return sha.hex();
   comm.together([&] {
     std::vector<fs::path> files{folder_ / "model_index.json"};

@@ -1,5 +1,6 @@
 #pragma once
 // A model as a user has it: a diffusers pipeline folder on disk, or a published shape with synthetic weights.
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -46,7 +47,9 @@ class Pipeline {
   /// deterministic id per word.
   std::vector<std::int64_t> tokenize(const std::string& prompt) const;
 
-  /// SHA-256 over all weights, configs and tokenizer files; the ranks of `comm` share the work.
+  /// SHA-256 over the weights of one part, read once; the ranks of `comm` share the work. Not for several threads at once.
+  std::string digest(Part part, const Comm& comm) const;
+  /// SHA-256 over all weights, configs and tokenizer files.
   std::string digest(const Comm& comm) const;
 
  private:
@@ -60,6 +63,7 @@ class Pipeline {
   SchedulerConfig scheduler_;
   bool expand_timesteps_ = false;
   std::int64_t trained_latent_frames_ = 21;
+  mutable std::array<std::string, 3> digests_;  // of the parts; "": not read yet
 };
 
 }  // namespace reel::model

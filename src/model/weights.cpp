@@ -94,6 +94,10 @@ Numerics parse_numerics(std::string_view profile) {
   throw Error(Exit::usage, fmt::format("there is no numerics profile '{}'", profile), "model.profile", "use f32, bf16 or bf16-amx");
 }
 
+const char* profile_name(Numerics numerics) {
+  return numerics == Numerics::f32 ? "f32" : numerics == Numerics::bf16 ? "bf16" : "bf16-amx";
+}
+
 float* Binder::take(std::int64_t count) {
   const std::int64_t at = used_floats_;
   used_floats_ += (count + 15) / 16 * 16;  // every tensor starts on a cache line

@@ -22,6 +22,7 @@ namespace reel::model {
 enum class Numerics { f32, bf16, bf16_amx };
 /// "f32", "bf16" or "bf16-amx". Throws Error (usage) for anything else.
 Numerics parse_numerics(std::string_view profile);
+const char* profile_name(Numerics numerics);
 
 /// Where tensors come from: files on disk, or a generator that needs none.
 class TensorSource {

@@ -1,6 +1,7 @@
 #include "study/run.hpp"
 
 #include <algorithm>
+#include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -147,6 +148,13 @@ std::optional<Prediction> rehearse(const Experiment& e, const model::Pipeline& p
   for (double& s : p->step_s) s = slowest(s);
   p->decode_s = slowest(p->decode_s);
   return p;
+}
+
+// Where text features are kept; "": nowhere. As rank 0 says, because not every launcher gives the environment to all.
+std::string text_folder(const Experiment& e, const Comm& world, bool wanted) {
+  const char* const cache = std::getenv("REEL_CACHE");
+  const bool named = cache != nullptr && *cache != '\0';
+  return world.broadcast(named ? (fs::path(cache) / "text_features").string() : wanted ? (e.output.dir / "text_features").string() : "", 0);
 }
 
 // Keeps where a run stands, and ends it when somebody asks.
@@ -337,6 +345,9 @@ RunSummary run_experiment(const Experiment& e, const Comm& world, const std::str
     tell(fmt::format("goes on from '{}': {} of {} steps of this segment, {} latent frames decoded", checkpoint.path().filename().string(),
                               found->state.denoise.scheduler.step, sampling.num_steps, found->state.decoded));
   }
+  const std::string folder = text_folder(e, world, sittings.keep_text);
+  std::optional<model::TextCache> texts;
+  if (!folder.empty()) texts.emplace(folder, tell);
   const double peak = model::measured_peak_flops(pipeline->numerics()) * num_threads();
   const std::optional<Prediction> prediction = rehearse(e, *pipeline, world, team.node, sittings.rehearse, peak);
   Keeper keeper(world, team.node, checkpoint, earlier, sittings, meter ? &*meter : nullptr, start_s);
@@ -344,7 +355,7 @@ RunSummary run_experiment(const Experiment& e, const Comm& world, const std::str
     const HearStop hear;
     try {
       return model::render(*pipeline, team, shot, sampling, e.shot.fps, recorder, found ? std::move(found->state) : model::RenderState{},
-                           [&](const model::RenderState& state) { keeper(state); });
+                           [&](const model::RenderState& state) { keeper(state); }, texts ? &*texts : nullptr);
     } catch (const Error& error) {
       if (error.exit() == Exit::nonfinite && world.rank() == 0) checkpoint.remove();  // it would end there again
       throw;
@@ -357,6 +368,9 @@ RunSummary run_experiment(const Experiment& e, const Comm& world, const std::str
   std::vector<std::string> energies = world.all_gather(meter ? energy_json(meter->stop()) : std::string());
   std::erase(energies, "");
   add_earlier(earlier, keeper.spent_s(), record);
+  if (texts)
+    record.datasets.push_back({"/measured/text_features_read", "1", "prompts whose text features were there and not computed", {}, {},
+                               std::vector<std::int64_t>{texts->num_read()}, {}});
   add_energy(energies, record);
   if (prediction)
     for (const Phase& p : recorder.phases()) {

@@ -45,6 +45,9 @@ struct Sittings {
   /// Kernels are timed first, and how long the run should take is kept beside how long it took. Without this only runs do so
   /// that promise to take half a minute, of which it is a few percent.
   bool rehearse = false;
+  /// Text features are kept in `text_features` of output.dir, for others of the same prompts; with $REEL_CACHE in `text_features`
+  /// of that folder, also without this.
+  bool keep_text = false;
   std::function<void(const std::string&)> tell;  ///< on rank 0: what people should know now
 };
 

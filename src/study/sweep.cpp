@@ -56,6 +56,7 @@ RunSummary run_claimed(const Manifest& manifest, const ManifestRun& run, const C
   mine.checkpoint = run.run + ".checkpoint";
   mine.repeat = run.repeat;
   mine.keep_finished = true;
+  mine.keep_text = true;
   if (mine.stopping.stop_file.empty()) mine.stopping.stop_file = manifest.dir() / "STOP";
   return run_experiment(manifest.experiment(run), world, command_line, std::move(listener), mine);
 }
