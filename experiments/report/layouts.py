@@ -10,7 +10,7 @@ from groups import odd_runs, tasks_of
 from rows import bar_chart, matrix_chart, strip_chart
 
 MAX_ROWS = 14
-PHASES = ("denoise", "decode", "load", "encode", "hash", "text")
+PHASES = ("denoise", "decode", "load", "encode", "hash", "text", "rehearse")
 
 
 def digest_figures(runs, groups):

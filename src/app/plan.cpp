@@ -31,9 +31,9 @@ std::string time_text(double s) {
 }
 
 // Everything that a prediction depends on, but for the number of steps.
-std::string shape_key(const study::Experiment& e, int64_t ranks, int64_t ranks_on_node) {
-  return fmt::format("{} {} {} {} {} {} {} {} {} {} {} {}", e.model.path.string(), e.model.config, e.model.profile, e.shot.width_px, e.shot.height_px,
-                     e.shot.num_frames, e.sampler.segment_overlap, e.sampler.guidance_scale > 1, e.run.partition, e.run.guidance_groups, ranks, ranks_on_node);
+std::string shape_key(const study::Experiment& e, int64_t ranks, int64_t ranks_on_node, int64_t threads) {
+  return fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} {}", e.model.path.string(), e.model.config, e.model.profile, e.shot.width_px, e.shot.height_px,
+                     e.shot.num_frames, e.sampler.segment_overlap, e.sampler.guidance_scale > 1, e.run.partition, e.run.guidance_groups, ranks, ranks_on_node, threads);
 }
 
 void plan(const std::string& file, const std::vector<std::string>& set, const std::string& machine_name, double price) {
@@ -61,10 +61,9 @@ void plan(const std::string& file, const std::vector<std::string>& set, const st
     const int64_t ranks = std::max<int64_t>(1, e.run.num_ranks), threads = e.run.num_threads > 0 ? e.run.num_threads : std::max<int64_t>(1, node_cores / ranks);
     const int64_t ranks_on_node = machine ? std::clamp<int64_t>(node_cores / threads, 1, ranks) : ranks;
     const study::Forecast f = study::forecast(e, *pipeline, ranks, ranks_on_node);
-    study::Prediction& p = predictions[shape_key(e, ranks, ranks_on_node)];
-    if (p.step_s.empty()) p = study::predict(e, *pipeline, ranks, ranks_on_node, machine ? machine->network : study::Network{});
-    // Timed with all cores of this machine; a rank has its threads.
-    const double seconds = (p.last_steps_s(e.sampler.num_steps * static_cast<int64_t>(p.step_s.size()), e.sampler.num_steps) + p.decode_s) * num_threads() / static_cast<double>(threads);
+    study::Prediction& p = predictions[shape_key(e, ranks, ranks_on_node, threads)];
+    if (p.step_s.empty()) p = study::predict(e, *pipeline, ranks, ranks_on_node, threads, machine ? machine->network : study::Network{});
+    const double seconds = p.last_steps_s(e.sampler.num_steps * static_cast<int64_t>(p.step_s.size()), e.sampler.num_steps) + p.decode_s;
     Layout& l = layouts[{ranks, threads}];
     if (l.choices.empty() && ranks > 1) l.choices = study::partition_choices(e, *pipeline, ranks);
     l.ranks = ranks;

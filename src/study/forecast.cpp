@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 
+#include "core/parallel.hpp"
 #include "core/partition.hpp"
 #include "model/generate.hpp"
 #include "model/rehearsal.hpp"
@@ -60,7 +61,8 @@ double Prediction::last_steps_s(int64_t num_steps, int64_t steps_per_segment) co
   return seconds;
 }
 
-Prediction predict(const Experiment& e, const model::Pipeline& pipeline, int64_t num_ranks, int64_t ranks_on_node, const Network& network) {
+Prediction predict(const Experiment& e, const model::Pipeline& pipeline, int64_t num_ranks, int64_t ranks_on_node, int64_t num_threads,
+                   const Network& network) {
   const model::TransformerConfig& t = pipeline.transformer();
   const model::VaeConfig& v = pipeline.vae();
   const int64_t latent_frames = 1 + (e.shot.num_frames - 1) / v.scale_factor_temporal;
@@ -71,12 +73,13 @@ Prediction predict(const Experiment& e, const model::Pipeline& pipeline, int64_t
   const int64_t calls = e.sampler.guidance_scale > 1 && !groups ? 2 : 1;
   // What leaves a node: of the messages to all other ranks those to other nodes, and all of its ranks share its network.
   const auto far = static_cast<double>(num_ranks - std::min(num_ranks, ranks_on_node)) / static_cast<double>(std::max<int64_t>(1, num_ranks - 1));
+  const double slower = static_cast<double>(reel::num_threads()) / static_cast<double>(num_threads);
   Prediction p;
   std::map<int64_t, double> forward_s;  // by frames
   for (const model::Segment& s : model::plan_segments(latent_frames, pipeline.trained_latent_frames(), e.sampler.segment_overlap)) {
     const int64_t frames = s.end - s.begin, num_tokens = frames * height * width / t.patch_size();
     const auto [at, is_new] = forward_s.try_emplace(frames, 0);
-    if (is_new) at->second = model::rehearse_forward(t, pipeline.numerics(), num_tokens, branch);
+    if (is_new) at->second = slower * model::rehearse_forward(t, pipeline.numerics(), num_tokens, branch);
     double step = static_cast<double>(calls) * at->second;
     if (far > 0 && network.bytes_per_s > 0) {
       Experiment one = e;
@@ -90,7 +93,7 @@ Prediction predict(const Experiment& e, const model::Pipeline& pipeline, int64_t
     }
     p.step_s.push_back(step);
   }
-  p.decode_s = model::rehearse_decode(v, pipeline.numerics(), latent_frames, height, width, num_ranks);
+  p.decode_s = slower * model::rehearse_decode(v, pipeline.numerics(), latent_frames, height, width, num_ranks);
   return p;
 }
 

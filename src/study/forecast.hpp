@@ -23,8 +23,9 @@ struct Network {
   double latency_s = 0, bytes_per_s = 0;
 };
 
-/// Times of the long phases from kernels timed now at the run's own shapes, with this process's threads (see
-/// model/rehearsal.hpp), and messages that travel while kernels run: a step takes the longer of the two, and latencies.
+/// Times of the long phases from kernels timed now at the run's own shapes (see model/rehearsal.hpp), with all threads of this
+/// process: a rank with other `num_threads` is so much slower or faster. Messages travel while kernels run: a step takes the
+/// longer of the two, and latencies.
 struct Prediction {
   std::vector<double> step_s;  ///< a step of each segment, in order
   double decode_s = 0;         ///< of all latent frames
@@ -32,6 +33,6 @@ struct Prediction {
   double last_steps_s(std::int64_t num_steps, std::int64_t steps_per_segment) const;
 };
 Prediction predict(const Experiment& experiment, const model::Pipeline& pipeline, std::int64_t num_ranks, std::int64_t ranks_on_node,
-                   const Network& network = {});
+                   std::int64_t num_threads, const Network& network = {});
 
 }  // namespace reel::study

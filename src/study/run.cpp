@@ -136,17 +136,21 @@ void add_earlier(const std::vector<Sitting>& earlier, double save_s, io::Record&
 }
 
 // How long the phases should take, the slowest rank deciding. Collective; nothing for runs that are too short for it.
-std::optional<Prediction> rehearse(const Experiment& e, const model::Pipeline& pipeline, const Comm& world, const Comm& node, bool wanted, double peak_flops) {
+std::optional<Prediction> rehearse(const Experiment& e, const model::Pipeline& pipeline, const Comm& world, const Comm& node, bool wanted, double peak_flops,
+                                   Recorder& recorder) {
   constexpr double worth_it_s = 20;  // at the peak
   int64_t peak = 0;
   for (const int64_t of_rank : world.all_gather(static_cast<int64_t>(peak_flops))) peak += of_rank;
   const Forecast f = forecast(e, pipeline, world.size(), node.size());
   if (!wanted && f.denoise_flops + f.decode_flops < worth_it_s * static_cast<double>(peak)) return {};
+  recorder.begin("rehearse", 1);
   std::optional<Prediction> p;
-  world.together([&] { p = predict(e, pipeline, world.size(), node.size()); });
+  world.together([&] { p = predict(e, pipeline, world.size(), node.size(), num_threads()); });
   const auto slowest = [&](double s) { return static_cast<double>(world.max(static_cast<int64_t>(s * 1e9))) * 1e-9; };
   for (double& s : p->step_s) s = slowest(s);
   p->decode_s = slowest(p->decode_s);
+  recorder.step(0);
+  recorder.end();
   return p;
 }
 
@@ -349,7 +353,7 @@ RunSummary run_experiment(const Experiment& e, const Comm& world, const std::str
   std::optional<model::TextCache> texts;
   if (!folder.empty()) texts.emplace(folder, tell);
   const double peak = model::measured_peak_flops(pipeline->numerics()) * num_threads();
-  const std::optional<Prediction> prediction = rehearse(e, *pipeline, world, team.node, sittings.rehearse, peak);
+  const std::optional<Prediction> prediction = rehearse(e, *pipeline, world, team.node, sittings.rehearse, peak, recorder);
   Keeper keeper(world, team.node, checkpoint, earlier, sittings, meter ? &*meter : nullptr, start_s);
   const model::Rendered rendered = [&] {
     const HearStop hear;

@@ -156,7 +156,7 @@ class Sweep:
             digest = self.digest(name)
             expect(digest == digests[run["task"]], f"{name}: digest {digest}, not {digests[run['task']]}")
         self.reel("collect", self.file)
-        left = {path.name for path in self.out.iterdir()} - {f"{name}.h5" for name in runs} - {"sweep.h5", "sweep.manifest.jsonl", "slurm"}
+        left = {path.name for path in self.out.iterdir()} - {f"{name}.h5" for name in runs} - {"sweep.h5", "sweep.manifest.jsonl", "slurm", "text_features"}
         expect(not left, f"left behind: {sorted(left)}")
 
     def expect_done_once(self):

@@ -81,11 +81,11 @@ TEST(Prediction, ASlowNetworkIsWhatAStepTakes) {
   // per second. Four waits in each block of both guidance calls.
   const std::vector<std::uint64_t> sent = denoise_bytes(e, pipeline, 4, 1);
   const double busiest = static_cast<double>(*std::max_element(sent.begin(), sent.end()));
-  const Prediction far = predict(e, pipeline, 4, 2, {0.5, 1});
+  const Prediction far = predict(e, pipeline, 4, 2, 1, {0.5, 1});
   ASSERT_EQ(far.step_s.size(), 1u);
   EXPECT_DOUBLE_EQ(far.step_s[0], busiest * 2 * (2.0 / 3) + 0.5 * 4 * 2 * static_cast<double>(pipeline.transformer().num_layers));
   // On one node there is no network; what is left are kernels of this machine, whose times no test can know.
-  for (const Prediction& near : {predict(e, pipeline, 4, 4, {0.5, 1}), predict(e, pipeline, 4, 2)}) {
+  for (const Prediction& near : {predict(e, pipeline, 4, 4, 1, {0.5, 1}), predict(e, pipeline, 4, 2, 1)}) {
     EXPECT_GT(near.step_s.at(0), 0);
     EXPECT_LT(near.step_s.at(0), busiest);
     EXPECT_GT(near.decode_s, 0);
