@@ -1,5 +1,4 @@
 // Going on in the middle gives the bits of going through: decoding from any latent frame, denoising from any step.
-#include <array>
 #include <cstring>
 #include <limits>
 
@@ -47,18 +46,9 @@ struct VaeCase {
   bool loud;
 };
 
-// A decode takes twenty times as long under a sanitizer, which looks for other things than bits: there fewer pixels and places.
-#if defined(__SANITIZE_ADDRESS__)
-constexpr int64_t clip_rows = 2, clip_columns = 1;
-constexpr std::array<int64_t, 3> begins{1, 31, 63};
-#else
-constexpr int64_t clip_rows = 3, clip_columns = 2;
-constexpr std::array<int64_t, 14> begins{1, 2, 5, 11, 24, 28, 30, 31, 37, 45, 59, 60, 63, 64};
-#endif
-
 class DecodeFrom : public testing::TestWithParam<VaeCase> {
  protected:
-  static constexpr int64_t num_latents = 64;
+  static constexpr int64_t num_latents = 44;  // 12 + the farthest reach + 2: no more, this is most of the time under sanitizers
 
   Vae make() const {
     const std::string folder = golden::fixtures + GetParam().folder;
@@ -66,7 +56,7 @@ class DecodeFrom : public testing::TestWithParam<VaeCase> {
     if (GetParam().loud) source = std::make_unique<Loud>(std::move(source));
     return Vae(parse_vae(golden::read_text(folder + "/config.json"), folder), *source, solo);
   }
-  Tensor clip() const { return noise_of({vae.config().z_dim, num_latents, clip_rows, clip_columns}); }
+  Tensor clip() const { return noise_of({vae.config().z_dim, num_latents, 2, 1}); }
   // Frames of each latent frame from `begin` on.
   std::map<int64_t, Tensor> decode(const Tensor& z, int64_t begin) const {
     std::map<int64_t, Tensor> latents;
@@ -105,7 +95,7 @@ TEST_P(DecodeFrom, AnyLatentFrameGivesTheSameBits) {
   const Tensor z = clip();
   const auto whole = decode(z, 0);
   ASSERT_EQ(static_cast<int64_t>(whole.size()), num_latents);
-  for (const int64_t begin : begins) {
+  for (const int64_t begin : {1, 2, 5, 11, 24, 28, 30, 31, 37, 43, 44}) {
     const auto rest = decode(z, begin);
     ASSERT_EQ(static_cast<int64_t>(rest.size()), num_latents - begin);
     for (const auto& [latent, frames] : rest) EXPECT_TRUE(same(frames, whole.at(latent))) << "from " << begin << ": latent frame " << latent;
@@ -116,7 +106,7 @@ TEST_P(DecodeFrom, AnyLatentFrameGivesTheSameBits) {
 TEST_P(DecodeFrom, ControlACutClipGivesOtherBits) {
   const Tensor z = clip();
   const auto whole = decode(z, 0);
-  for (const int64_t cut : {1, 24, 45, 59}) {
+  for (const int64_t cut : {1, 24, 39}) {
     Tensor rest({z.dim(0), num_latents - cut, z.dim(2), z.dim(3)});
     const int64_t area = z.dim(2) * z.dim(3);
     for (int64_t c = 0; c < z.dim(0); ++c)
