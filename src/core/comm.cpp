@@ -126,6 +126,13 @@ void Comm::barrier() const {
   check(MPI_Barrier(impl_->comm), "MPI_Barrier");
 }
 
+void Comm::patient_barrier() const {
+  if (size() == 1) return;
+  MPI_Request request = MPI_REQUEST_NULL;
+  check(MPI_Ibarrier(impl_->comm, &request), "MPI_Ibarrier");
+  for (int done = 0; check(MPI_Test(&request, &done, MPI_STATUS_IGNORE), "MPI_Test"), !done;) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+}
+
 void Comm::broadcast(void* data, std::size_t bytes, int root) const {
   if (size() == 1) return;
   Timer timer;

@@ -28,6 +28,8 @@ class Comm {
   /// Ranks that share memory (one node). For tests, REEL_RANKS_PER_NODE=n makes a node of every n of them.
   Comm split_node() const;
   void barrier() const;
+  /// The same for ranks that have long to wait: they sleep, and leave their core to others.
+  void patient_barrier() const;
   /// Copies `bytes` bytes from `root` to all.
   void broadcast(void* data, std::size_t bytes, int root) const;
   std::string broadcast(std::string text, int root) const;

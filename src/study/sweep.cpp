@@ -123,6 +123,7 @@ void run_sweep(const Manifest& manifest, const std::vector<int64_t>& indexes, co
         });
       }
     }
+    world.patient_barrier();  // ranks without a run would take turns with those that have one
     if (world.max(stopped ? 1 : 0) != 0)
       throw Error(Exit::stopped, "the sweep was asked to stop", manifest.dir().string(), "run the same command again: it goes on from here");
   }
