@@ -77,17 +77,26 @@ struct MemoryFormula {
 
 }  // namespace
 
-Measured reel::bench::measure_transformer(const Comm& world, const Options& o) {
-  const int threads = o.threads > 0 ? o.threads : std::max(1, num_cores() / world.size());
+reel::bench::Stage::Stage(const Comm& world, const Options& o)
+    : threads(o.threads > 0 ? o.threads : std::max(1, num_cores() / world.size())), numerics(parse_numerics(o.profile)),
+      partition(o.partition == "stream" ? Partition::stream : Partition::heads), team(Team::make(world, partition, 1, o.shard_weights)),
+      pipeline(Pipeline::synthetic(o.model, 1, numerics)) {
   set_num_threads(threads);
-  const Numerics numerics = parse_numerics(o.profile);
-  const Partition partition = o.partition == "stream" ? Partition::stream : Partition::heads;
-  const Team team = Team::make(world, partition, 1, o.shard_weights);
-  const Pipeline pipeline = Pipeline::synthetic(o.model, 1, numerics);
-  TransformerConfig c = pipeline.transformer();
+}
+
+double reel::bench::memory_gb(const Comm& world) {
+  double bytes = 0;
+  for (const int64_t of_rank : world.all_gather(study::peak_memory_bytes())) bytes += static_cast<double>(of_rank);
+  return bytes * 1e-9;
+}
+
+Measured reel::bench::measure_transformer(const Comm& world, const Options& o) {
+  const Stage stage(world, o);
+  const Numerics numerics = stage.numerics;
+  TransformerConfig c = stage.pipeline.transformer();
   if (o.layers > 0) c.num_layers = o.layers;
-  const Transformer transformer(c, *pipeline.weights(Pipeline::Part::transformer), team.node, numerics, team.nodes);
-  const VaeConfig& v = pipeline.vae();
+  const Transformer transformer(c, *stage.pipeline.weights(Pipeline::Part::transformer), stage.team.node, numerics, stage.team.nodes);
+  const VaeConfig& v = stage.pipeline.vae();
   Tensor latents({c.in_channels, 1 + (o.frames - 1) / v.scale_factor_temporal, o.height / v.scale_factor_spatial, o.width / v.scale_factor_spatial});
   philox_normal(1, "latents", 0, latents.size(), latents.data());
   Tensor text({context_length, c.text_dim});
@@ -100,14 +109,13 @@ Measured reel::bench::measure_transformer(const Comm& world, const Options& o) {
   std::string digest;
   std::uint64_t sent = 0;
   for (int64_t i = 0; i < o.repeats; ++i) {
-    const double peak = measured_peak_flops(numerics) * threads * world.size();  // beside each run: machines change their mind
-    const double told = rehearse_forward(c, numerics, tokens, world.size());
-    repeats.predicted_s.push_back(static_cast<double>(world.max(std::llround(told * 1e9))) * 1e-9);
+    const double peak = measured_peak_flops(numerics) * stage.threads * world.size();  // beside each run: machines change their mind
+    repeats.predicted_s.push_back(world.slowest(rehearse_forward(c, numerics, tokens, world.size())));
     world.barrier();
     const std::uint64_t before = Comm::bytes_sent();
     const double comm_before = Comm::seconds();
     const auto begin = std::chrono::steady_clock::now();
-    const Tensor velocity = transformer.forward(world, partition, latents, {&timestep, 1}, context);
+    const Tensor velocity = transformer.forward(world, stage.partition, latents, {&timestep, 1}, context);
     world.barrier();
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     repeats.seconds.push_back(seconds);
@@ -120,26 +128,25 @@ Measured reel::bench::measure_transformer(const Comm& world, const Options& o) {
   }
   std::sort(comm_shares.begin(), comm_shares.end());
   const int64_t n = slice(tokens, world.size(), world.rank()).size();
-  const std::uint64_t formula = static_cast<std::uint64_t>(c.num_layers) * study::attention_bytes(partition, numerics, tokens, c.num_heads, c.head_dim, world.size(), world.rank()) +
+  const std::uint64_t formula = static_cast<std::uint64_t>(c.num_layers) * study::attention_bytes(stage.partition, numerics, tokens, c.num_heads, c.head_dim, world.size(), world.rank()) +
                                 static_cast<std::uint64_t>(4 * n * c.out_channels * c.patch_size() * (world.size() - 1) + transformer.weight_bytes_sent());
   for (const int64_t off : world.all_gather(static_cast<int64_t>(sent) - static_cast<int64_t>(formula)))
     if (off != 0) throw Error(Exit::bug, fmt::format("a rank sent {} bytes more than the formula says", off), "bench/step");
-  const auto num_nodes = static_cast<double>(Nodes::of(world, team.node).count);
-  double memory = 0;
-  for (const int64_t bytes : world.all_gather(study::peak_memory_bytes())) memory += static_cast<double>(bytes);
+  const auto num_nodes = static_cast<double>(Nodes::of(world, stage.team.node).count);
+  const double memory = memory_gb(world);
   if (world.rank() != 0) return {};
   const MemoryFormula expected(c, numerics, static_cast<double>(n), static_cast<double>(tokens), world.size(), num_nodes, o.shard_weights);
-  std::fprintf(o.out, "%s %s, %lld tokens, %d rank(s) x %d thread(s), %s%s\n", o.model.c_str(), o.profile.c_str(), static_cast<long long>(tokens), world.size(), threads,
+  std::fprintf(o.out, "%s %s, %lld tokens, %d rank(s) x %d thread(s), %s%s\n", o.model.c_str(), o.profile.c_str(), static_cast<long long>(tokens), world.size(), stage.threads,
               o.partition.c_str(), o.shard_weights ? fmt::format(", blocks shared out over {} node(s)", num_nodes).c_str() : "");
   repeats.print(o.out);
   std::fprintf(o.out, "of comm  %.4f (time in MPI calls, waiting for slower ranks included, mean of the ranks: median; %.4f to %.4f)\n",
               comm_shares[comm_shares.size() / 2], comm_shares.front(), comm_shares.back());
-  std::fprintf(o.out, "memory   %.2f GB of all ranks, shared pages counted for each; by formula %.2f of weights and %.2f of activations\n", memory * 1e-9,
+  std::fprintf(o.out, "memory   %.2f GB of all ranks, shared pages counted for each; by formula %.2f of weights and %.2f of activations\n", memory,
               expected.weights * 1e-9, expected.activations * 1e-9);
   std::fprintf(o.out, "bytes    %llu sent by rank 0 in a step, as the formula says\n", static_cast<unsigned long long>(sent));
   std::fprintf(o.out, "digest   %s\n", digest.c_str());
   const double took = Repeats::median(repeats.seconds);
-  return {took, Repeats::median(repeats.of_peak), transformer_flops(c, tokens, context_length).total() / took * 1e-9, memory * 1e-9, digest};
+  return {took, Repeats::median(repeats.of_peak), transformer_flops(c, tokens, context_length).total() / took * 1e-9, memory, digest};
 }
 
 int main(int argc, char** argv) {

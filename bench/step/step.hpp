@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/comm.hpp"
+#include "model/generate.hpp"
 
 namespace reel::bench {
 
@@ -19,6 +20,20 @@ struct Options {
   bool shard_weights = false;
   std::FILE* out = stdout;  ///< where rank 0 tells what it measured
 };
+
+/// What the options ask for: threads, ranks in a team, a model with synthetic weights.
+struct Stage {
+  int threads;
+  model::Numerics numerics;
+  model::Partition partition;
+  model::Team team;
+  model::Pipeline pipeline;
+  /// Collective over `world`; sets the number of threads.
+  Stage(const Comm& world, const Options& o);
+};
+
+/// Largest memory of every rank, summed; pages that ranks share are counted for each. Collective.
+double memory_gb(const Comm& world);
 
 /// What the repeats gave, side by side.
 struct Repeats {

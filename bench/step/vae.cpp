@@ -3,16 +3,12 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 
 #include "core/digest.hpp"
-#include "core/parallel.hpp"
-#include "model/generate.hpp"
 #include "model/noise.hpp"
 #include "model/peak.hpp"
 #include "model/rehearsal.hpp"
 #include "step.hpp"
-#include "study/recorder.hpp"
 
 namespace reel::bench {
 
@@ -20,13 +16,10 @@ using namespace model;
 using std::int64_t;
 
 Measured measure_vae(const Comm& world, const Options& o) {
-  const int threads = o.threads > 0 ? o.threads : std::max(1, num_cores() / world.size());
-  set_num_threads(threads);
-  const Numerics numerics = parse_numerics(o.profile);
-  const Team team = Team::make(world, Partition::heads, 1);
-  const Pipeline pipeline = Pipeline::synthetic(o.model, 1, numerics);
-  const VaeConfig& v = pipeline.vae();
-  const Vae vae(v, *pipeline.weights(Pipeline::Part::vae), team.node, numerics);
+  const Stage stage(world, o);
+  const Numerics numerics = stage.numerics;
+  const VaeConfig& v = stage.pipeline.vae();
+  const Vae vae(v, *stage.pipeline.weights(Pipeline::Part::vae), stage.team.node, numerics);
   Tensor z({v.z_dim, 1 + (o.frames - 1) / v.scale_factor_temporal, o.height / v.scale_factor_spatial, o.width / v.scale_factor_spatial});
   philox_normal(1, "latents", 0, z.size(), z.data());
   const double flops = vae_decode_flops(v, z.dim(1), z.dim(2), z.dim(3)).total();
@@ -34,8 +27,7 @@ Measured measure_vae(const Comm& world, const Options& o) {
   Measured m;
   for (int64_t i = 0; i < o.repeats; ++i) {
     const double before = measured_peak_flops(numerics);
-    const double told = rehearse_decode(v, numerics, z.dim(1), z.dim(2), z.dim(3), world.size());
-    repeats.predicted_s.push_back(static_cast<double>(world.max(std::llround(told * 1e9))) * 1e-9);
+    repeats.predicted_s.push_back(world.slowest(rehearse_decode(v, numerics, z.dim(1), z.dim(2), z.dim(3), world.size())));
     std::string digests;
     world.barrier();
     const auto begin = std::chrono::steady_clock::now();
@@ -44,16 +36,16 @@ Measured measure_vae(const Comm& world, const Options& o) {
     });
     world.barrier();
     repeats.seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
-    repeats.of_peak.push_back(flops / repeats.seconds.back() / (std::max(before, measured_peak_flops(numerics)) * threads * world.size()));
+    repeats.of_peak.push_back(flops / repeats.seconds.back() / (std::max(before, measured_peak_flops(numerics)) * stage.threads * world.size()));
     m.digest = sha256_hex(digests);
   }
-  for (const int64_t bytes : world.all_gather(study::peak_memory_bytes())) m.memory_gb += static_cast<double>(bytes) * 1e-9;
+  m.memory_gb = memory_gb(world);
   m.seconds = Repeats::median(repeats.seconds);
   m.of_peak = Repeats::median(repeats.of_peak);
   m.gflops = flops / m.seconds * 1e-9;
   if (world.rank() != 0) return m;
   std::fprintf(o.out, "%s %s, decoding %s latents, %d rank(s) x %d thread(s)\n", o.model.c_str(), o.profile.c_str(),
-               to_string(z.shape()).c_str(), world.size(), threads);
+               to_string(z.shape()).c_str(), world.size(), stage.threads);
   repeats.print(o.out);
   std::fprintf(o.out, "memory   %.2f GB of all ranks, shared pages counted for each\n", m.memory_gb);
   std::fprintf(o.out, "digest   %s\n", m.digest.c_str());

@@ -115,6 +115,10 @@ Global& global() {
   return g;
 }
 
+void tell(const std::string& line) {
+  if (!global().quiet) std::fprintf(stderr, "%s\n", line.c_str());
+}
+
 int launch_rank() {
   static const int rank = [] {  // once: MPI sets some of these itself
     for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"})

@@ -2,8 +2,8 @@
 #include <algorithm>
 #include <cstdio>
 #include <map>
-#include <optional>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "app/verbs.hpp"
 #include "core/parallel.hpp"

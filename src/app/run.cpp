@@ -137,9 +137,7 @@ study::Sittings sittings_of(const Options& o, const Comm& world, double start_s)
   });
   sittings.keep_every_step = o.keep_every_step;
   sittings.rehearse = o.rehearse;
-  sittings.tell = [](const std::string& line) {
-    if (!global().quiet) std::fprintf(stderr, "%s\n", line.c_str());
-  };
+  sittings.tell = tell;
   return sittings;
 }
 

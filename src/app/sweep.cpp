@@ -142,9 +142,7 @@ void sweep_here(const Options& o) {
   study::Sittings sittings;
   sittings.keep_every_step = o.keep_every_step;
   sittings.stopping.stop_file = sweep.dir / "STOP";
-  sittings.tell = [](const std::string& line) {
-    if (!global().quiet) std::fprintf(stderr, "%s\n", line.c_str());
-  };
+  sittings.tell = tell;
   world.together([&] {
     if (!o.walltime.empty()) sittings.stopping.walltime_s = study::parse_duration_s(o.walltime, "--walltime") - (study::unix_now_s() - start_s);
   });

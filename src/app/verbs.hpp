@@ -37,6 +37,9 @@ struct Global {
 };
 Global& global();
 
+/// A line for people on stderr, unless they want quiet.
+void tell(const std::string& line);
+
 /// Starts MPI, checks that all ranks run the same program, sets the kernels (REEL_ISA) and the number of threads
 /// (0: this process's cores divided by the ranks of the node).
 Comm start_ranks(int num_threads);

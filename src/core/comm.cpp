@@ -10,6 +10,7 @@
 #include <atomic>
 #include <cerrno>
 #include <chrono>
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <limits>
@@ -55,6 +56,18 @@ constexpr std::size_t max_piece = REEL_MAX_PIECE;
 int env_int(const char* name) {
   const char* text = std::getenv(name);
   return text ? std::atoi(text) : 0;
+}
+
+// Sleeps until all ranks of `comm` are here, at most about so many seconds. What MPI says.
+int sleep_until_all_arrive(MPI_Comm comm, double seconds, int& arrived) {
+  MPI_Request request;
+  if (const int code = MPI_Ibarrier(comm, &request); code != MPI_SUCCESS) return code;
+  const auto begin = std::chrono::steady_clock::now();
+  while (true) {
+    if (const int code = MPI_Test(&request, &arrived, MPI_STATUS_IGNORE); code != MPI_SUCCESS || arrived) return code;
+    if (std::chrono::steady_clock::now() - begin > std::chrono::duration<double>(seconds)) return MPI_SUCCESS;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
 }
 
 }  // namespace
@@ -127,10 +140,8 @@ void Comm::barrier() const {
 }
 
 void Comm::patient_barrier() const {
-  if (size() == 1) return;
-  MPI_Request request = MPI_REQUEST_NULL;
-  check(MPI_Ibarrier(impl_->comm, &request), "MPI_Ibarrier");
-  for (int done = 0; check(MPI_Test(&request, &done, MPI_STATUS_IGNORE), "MPI_Test"), !done;) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  int arrived = 0;
+  if (size() > 1) check(sleep_until_all_arrive(impl_->comm, std::numeric_limits<double>::infinity(), arrived), "MPI_Ibarrier");
 }
 
 void Comm::broadcast(void* data, std::size_t bytes, int root) const {
@@ -291,6 +302,8 @@ std::int64_t Comm::max(std::int64_t value) const {
   return *std::max_element(all.begin(), all.end());
 }
 
+double Comm::slowest(double seconds) const { return static_cast<double>(max(std::llround(seconds * 1e9))) * 1e-9; }
+
 void Comm::agree(const std::exception_ptr& failure) const {
   const std::vector<std::int64_t> failed = all_gather(failure ? 1 : 0);
   const auto first = std::find(failed.begin(), failed.end(), 1);
@@ -337,15 +350,8 @@ bool Comm::started() noexcept { return mpi_started; }
 
 bool Comm::all_arrive(double seconds) {
   if (!mpi_started || last_resort == MPI_COMM_NULL) return true;
-  MPI_Request request;
-  if (MPI_Ibarrier(last_resort, &request) != MPI_SUCCESS) return false;
-  const auto begin = std::chrono::steady_clock::now();
-  for (int done = 0; !done;) {
-    if (MPI_Test(&request, &done, MPI_STATUS_IGNORE) != MPI_SUCCESS) return false;
-    if (!done && std::chrono::steady_clock::now() - begin > std::chrono::duration<double>(seconds)) return false;
-    if (!done) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  }
-  return true;
+  int arrived = 0;
+  return sleep_until_all_arrive(last_resort, seconds, arrived) == MPI_SUCCESS && arrived;
 }
 
 std::string Comm::library() {

@@ -53,6 +53,8 @@ class Comm {
   };
   void exchange(std::span<const Message> messages) const;
   std::int64_t max(std::int64_t value) const;
+  /// Seconds of the slowest rank, in whole nanoseconds.
+  double slowest(double seconds) const;
 
   /// All ranks agree before they go on or stop: if any rank caught an exception, every rank throws the Error of the
   /// lowest such rank (same text, same exit code everywhere).

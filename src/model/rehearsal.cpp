@@ -8,6 +8,7 @@
 #include "model/generate.hpp"
 #include "model/noise.hpp"
 #include "model/ops.hpp"
+#include "model/self_attention_parts.hpp"
 #include "model/vae.hpp"
 #include "model/vae_stream.hpp"
 
@@ -53,7 +54,7 @@ double seconds_per_query(Numerics numerics, int64_t num_keys, int64_t head_dim) 
   FloatBuffer out(static_cast<std::size_t>(chunks * attention_chunk * head_dim));
   const double seconds = seconds_of([&] {
     parallel_for(chunks, [&](int64_t i) {
-      attend(head, rows.data(), head_dim, attention_chunk, head_dim, head_dim, 1.0f / std::sqrt(static_cast<float>(head_dim)), nullptr, 0,
+      attend(head, rows.data(), head_dim, attention_chunk, head_dim, head_dim, attention::score_scale(head_dim), nullptr, 0,
              out.data() + i * attention_chunk * head_dim, head_dim);
     });
   });
@@ -62,8 +63,7 @@ double seconds_per_query(Numerics numerics, int64_t num_keys, int64_t head_dim) 
 
 // Seconds per key and head of packing keys and values.
 double seconds_per_key(Numerics numerics, int64_t num_keys, int64_t head_dim, int64_t width) {
-  constexpr int64_t part = 4 * kernels::key_block;  // as the self-attention cuts heads
-  const int64_t keys = std::min(num_keys, part), heads = 4 * num_threads();
+  const int64_t keys = std::min(num_keys, attention::part_keys), heads = 4 * num_threads();
   const FloatBuffer rows = some_floats(keys * width);
   std::vector<PackedHead> packed(static_cast<std::size_t>(heads));
   const double seconds = seconds_of([&] {
@@ -132,7 +132,6 @@ double rehearse_decode(const VaeConfig& c, Numerics numerics, int64_t latent_fra
     const auto flops_of_row = 2.0 * 27 * static_cast<double>(level_width * channels * channels);
     const int64_t rows = std::clamp<int64_t>(static_cast<int64_t>(4e9 * num_threads() / flops_of_row), std::min<int64_t>(4, level_rows), level_rows);
     const bool last = i + 1 == c.dim_mult.size();
-    const int64_t pixels_channels = c.out_channels;
     SharedFloats store;
     struct Weights {
       ResidualBlock block;
@@ -143,14 +142,11 @@ double rehearse_decode(const VaeConfig& c, Numerics numerics, int64_t latent_fra
       all.block.norm1 = all.block.norm2 = b.vector("gamma", {channels});
       all.block.conv1 = b.conv("conv1", {channels, channels, 3, 3, 3});
       all.block.conv2 = b.conv("conv2", {channels, channels, 3, 3, 3});
-      if (last) all.out = b.conv("out", {pixels_channels, channels, 3, 3, 3});
+      if (last) all.out = b.conv("out", {c.out_channels, channels, 3, 3, 3});
       return all;
     });
-    const Band x = [&] {
-      Band band(1, rows, level_width, channels);
-      band.data = some_floats(rows * level_width * channels);
-      return band;
-    }();
+    Band x(1, rows, level_width, channels);
+    x.data = some_floats(rows * level_width * channels);
     VaeStream stream(Comm::solo(), rows);
     for (int frame = 0; frame < 2; ++frame) stream.residual(w.block, x);  // the next one has two before it
     const double per_flop = seconds_of([&] { stream.residual(w.block, x); }) / (2 * flops_of_row * static_cast<double>(rows));

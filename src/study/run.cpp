@@ -136,19 +136,17 @@ void add_earlier(const std::vector<Sitting>& earlier, double save_s, io::Record&
 }
 
 // How long the phases should take, the slowest rank deciding. Collective; nothing for runs that are too short for it.
+// `peak_flops`: of all ranks.
 std::optional<Prediction> rehearse(const Experiment& e, const model::Pipeline& pipeline, const Comm& world, const Comm& node, bool wanted, double peak_flops,
                                    Recorder& recorder) {
   constexpr double worth_it_s = 20;  // at the peak
-  int64_t peak = 0;
-  for (const int64_t of_rank : world.all_gather(static_cast<int64_t>(peak_flops))) peak += of_rank;
   const Forecast f = forecast(e, pipeline, world.size(), node.size());
-  if (!wanted && f.denoise_flops + f.decode_flops < worth_it_s * static_cast<double>(peak)) return {};
+  if (!wanted && f.denoise_flops + f.decode_flops < worth_it_s * peak_flops) return {};
   recorder.begin("rehearse", 1);
   std::optional<Prediction> p;
   world.together([&] { p = predict(e, pipeline, world.size(), node.size(), num_threads()); });
-  const auto slowest = [&](double s) { return static_cast<double>(world.max(static_cast<int64_t>(s * 1e9))) * 1e-9; };
-  for (double& s : p->step_s) s = slowest(s);
-  p->decode_s = slowest(p->decode_s);
+  for (double& s : p->step_s) s = world.slowest(s);
+  p->decode_s = world.slowest(p->decode_s);
   recorder.step(0);
   recorder.end();
   return p;
@@ -353,7 +351,8 @@ RunSummary run_experiment(const Experiment& e, const Comm& world, const std::str
   std::optional<model::TextCache> texts;
   if (!folder.empty()) texts.emplace(folder, tell);
   const double peak = model::measured_peak_flops(pipeline->numerics()) * num_threads();
-  const std::optional<Prediction> prediction = rehearse(e, *pipeline, world, team.node, sittings.rehearse, peak, recorder);
+  for (const int64_t of_rank : world.all_gather(static_cast<int64_t>(peak))) s.peak_flops += static_cast<double>(of_rank);
+  const std::optional<Prediction> prediction = rehearse(e, *pipeline, world, team.node, sittings.rehearse, s.peak_flops, recorder);
   Keeper keeper(world, team.node, checkpoint, earlier, sittings, meter ? &*meter : nullptr, start_s);
   const model::Rendered rendered = [&] {
     const HearStop hear;
@@ -385,10 +384,8 @@ RunSummary run_experiment(const Experiment& e, const Comm& world, const std::str
     }
   recorder.write(world, peak, record);
   const std::vector<std::int64_t> memory = world.all_gather(peak_memory_bytes());
-  const std::vector<std::int64_t> peaks = world.all_gather(static_cast<std::int64_t>(peak));
 
   s.phases = recorder.phases();
-  for (std::int64_t p : peaks) s.peak_flops += static_cast<double>(p);
   s.peak_memory_bytes = *std::max_element(memory.begin(), memory.end());
   const std::string rank_facts = rank_provenance_json();
   const std::vector<std::string> all_facts = world.all_gather(rank_facts);

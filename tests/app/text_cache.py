@@ -11,13 +11,7 @@ import subprocess
 import sys
 import tempfile
 
-PYTHON = "/usr/bin/python3"
-try:
-    import h5py
-except ImportError:
-    if sys.executable == PYTHON:
-        raise
-    os.execv(PYTHON, [PYTHON, *sys.argv])
+import h5py
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--reel", required=True)
