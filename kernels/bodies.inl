@@ -1,6 +1,7 @@
 // The kernel bodies, written once on 16 virtual lanes and compiled once per ISA (isa_*.cpp include this file).
 #include <cstring>
 #include <limits>
+#include <type_traits>
 
 #include "kernels/kernels.hpp"
 #include "kernels/lanes.hpp"
@@ -11,13 +12,47 @@ namespace {
 using std::int64_t;
 
 inline constexpr int tile_rows = 6;
+// A register tile is 6 x 64 on AVX-512 (24 of 32 registers hold sums) and 6 x 16 on AVX2 (12 of 16).
 // Panels come from the second-level cache: rows so far ahead are asked for.
 inline constexpr int64_t prefetch_rows = 8;
-// A register tile is 6 x 64 on AVX-512 (24 of 32 registers hold sums) and 6 x 16 on AVX2 (12 of 16).
 
-template <int Rows, int Vectors>
-REEL_INLINE void multiply_tile(const float* a, int64_t a_stride, int64_t depth, const float* b, float* c,
-                               int64_t c_stride, bool accumulate) {
+// What a whole tile asks for beside: one line at each k, in turns. The first turns are for the rows of the next tile, the others for
+// what the caller reads next. Addresses, not pointers: some lie beyond their array.
+struct TileAhead {
+  static constexpr int64_t turns = 16;
+  std::uintptr_t at[turns];
+  int64_t rows_step, read_step;  // bytes from tile to tile
+  float* written;
+  int64_t written_stride;
+
+  TileAhead(const float* a, int64_t a_stride, int64_t rows, int64_t depth, const Ahead& asked)
+      : rows_step(tile_rows * a_stride * float_bytes), read_step((asked.read_size * tile_rows + rows - 1) / rows * float_bytes),
+        written(asked.written), written_stride(asked.written_stride) {
+    const int64_t reads = (read_step / float_bytes + depth - 1) / depth;
+    for (int64_t t = 0; t < turns; ++t)
+      at[t] = t < tile_rows           ? address(a) + static_cast<std::uintptr_t>(rows_step + t * a_stride * float_bytes)
+              : t - tile_rows < reads ? address(asked.read) + static_cast<std::uintptr_t>((t - tile_rows) * depth * float_bytes)
+                                      : at[t - tile_rows];
+  }
+  void next_tile() {
+    for (int64_t t = 0; t < turns; ++t) at[t] += static_cast<std::uintptr_t>(t < tile_rows ? rows_step : read_step);
+    if (written) written += tile_rows * written_stride;
+  }
+
+ private:
+  static constexpr int64_t float_bytes = sizeof(float);
+  static std::uintptr_t address(const float* p) { return reinterpret_cast<std::uintptr_t>(p); }
+};
+struct NothingAhead {};
+
+template <int Rows, int Vectors, class What>
+REEL_INLINE void multiply_tile(const float* a, int64_t a_stride, int64_t depth, const float* b, float* c, int64_t c_stride, bool accumulate,
+                               [[maybe_unused]] const What& ahead) {
+  constexpr bool asks = std::is_same_v<What, TileAhead>;
+  if constexpr (asks)
+    if (ahead.written)
+      for (int i = 0; i < Rows; ++i)
+        for (int j = 0; j < Vectors; ++j) fetch_to_write(ahead.written + i * ahead.written_stride + j * num_lanes);
   F32x16 sum[Rows][Vectors];
   for (int i = 0; i < Rows; ++i)
     for (int j = 0; j < Vectors; ++j)
@@ -33,6 +68,7 @@ REEL_INLINE void multiply_tile(const float* a, int64_t a_stride, int64_t depth, 
       column[j] = F32x16::load(b + j * num_lanes);
       fetch(b + prefetch_rows * panel_width + j * num_lanes);
     }
+    if constexpr (asks) fetch(reinterpret_cast<const float*>(ahead.at[k % TileAhead::turns]) + k);
     for (int i = 0; i < Rows; ++i) {
       const F32x16 x = F32x16::set(a[i * a_stride + k]);
 #if defined(REEL_NEGATIVE_K_SPLIT)
@@ -58,20 +94,36 @@ REEL_INLINE void multiply_rows(const float* a, int64_t a_stride, int64_t depth, 
                                float* c, int64_t c_stride, bool accumulate) {
 #if defined(REEL_LANES_AVX512)
   switch ((columns + num_lanes - 1) / num_lanes) {
-    case 4: return multiply_tile<Rows, 4>(a, a_stride, depth, panel, c, c_stride, accumulate);
-    case 3: return multiply_tile<Rows, 3>(a, a_stride, depth, panel, c, c_stride, accumulate);
-    case 2: return multiply_tile<Rows, 2>(a, a_stride, depth, panel, c, c_stride, accumulate);
-    default: return multiply_tile<Rows, 1>(a, a_stride, depth, panel, c, c_stride, accumulate);
+    case 4: return multiply_tile<Rows, 4>(a, a_stride, depth, panel, c, c_stride, accumulate, NothingAhead{});
+    case 3: return multiply_tile<Rows, 3>(a, a_stride, depth, panel, c, c_stride, accumulate, NothingAhead{});
+    case 2: return multiply_tile<Rows, 2>(a, a_stride, depth, panel, c, c_stride, accumulate, NothingAhead{});
+    default: return multiply_tile<Rows, 1>(a, a_stride, depth, panel, c, c_stride, accumulate, NothingAhead{});
   }
 #else
   for (int64_t j = 0; j < columns; j += num_lanes)
-    multiply_tile<Rows, 1>(a, a_stride, depth, panel + j, c + j, c_stride, accumulate);
+    multiply_tile<Rows, 1>(a, a_stride, depth, panel + j, c + j, c_stride, accumulate, NothingAhead{});
 #endif
 }
 
+#if defined(REEL_LANES_AVX512)
+// Whole tiles that ask for what comes next. A function of its own: in a larger one GCC keeps the sums in memory.
+__attribute__((noinline)) void multiply_whole_tiles(const float* a, int64_t a_stride, int64_t rows, int64_t depth, const float* panel, float* c,
+                                                    int64_t c_stride, bool accumulate, const Ahead& asked) {
+  TileAhead ahead(a, a_stride, rows, depth, asked);
+  for (int64_t i = 0; i + tile_rows <= rows; i += tile_rows, ahead.next_tile())
+    multiply_tile<tile_rows, panel_width / num_lanes>(a + i * a_stride, a_stride, depth, panel, c + i * c_stride, c_stride, accumulate, ahead);
+}
+#endif
+
 void multiply_panel(const float* a, int64_t a_stride, int64_t rows, int64_t depth, const float* panel, int64_t columns,
-                    float* c, int64_t c_stride, bool accumulate) {
+                    float* c, int64_t c_stride, bool accumulate, [[maybe_unused]] const Ahead& asked) {
   int64_t i = 0;
+#if defined(REEL_LANES_AVX512)
+  if (rows >= 2 * tile_rows && columns > panel_width - num_lanes && depth > 0) {
+    multiply_whole_tiles(a, a_stride, rows, depth, panel, c, c_stride, accumulate, asked);
+    i = rows / tile_rows * tile_rows;
+  }
+#endif
   for (; i + tile_rows <= rows; i += tile_rows)
     multiply_rows<tile_rows>(a + i * a_stride, a_stride, depth, panel, columns, c + i * c_stride, c_stride, accumulate);
   a += i * a_stride;
@@ -124,49 +176,54 @@ void finish_panel(const float* c, int64_t c_stride, int64_t rows, int64_t column
     });
 }
 
-// Scores of one row become weights e^(score - max), and what the row has summed up so far fades to the new maximum.
-REEL_INLINE void soften_row(float* score, int64_t num_keys, int64_t padded_keys, const float* bias, SoftmaxState& s, float* out,
-                            int64_t out_width) {
-  if (bias)
-    each_chunk(num_keys, [&](int64_t j, int64_t count) {
-      store_chunk(load_chunk(score + j, count) + load_chunk(bias + j, count), score + j, count);
-    });
-  for (int64_t j = num_keys; j < padded_keys; ++j) score[j] = -std::numeric_limits<float>::infinity();
-  F32x16 top = F32x16::set(s.max);
-  for (int64_t j = 0; j < padded_keys; j += num_lanes) top = max(top, F32x16::load(score + j));
-  const float new_max = max_lanes(top);
-  const F32x16 shift = F32x16::set(new_max);
-  F32x16 sum = F32x16::set(0.0f);
-  for (int64_t j = 0; j < padded_keys; j += num_lanes) {
-    const F32x16 e = exp(F32x16::load(score + j) - shift);
-    sum = sum + e;
-    e.store(score + j);
+// Scores of at most 16 rows become weights e^(score - max), and what the rows have summed up so far fades to the new maximum.
+REEL_INLINE void soften_rows(float* scores, int64_t rows, int64_t num_keys, int64_t padded_keys, const float* bias, int64_t bias_stride,
+                             SoftmaxState* state, float* out, int64_t out_stride, int64_t out_width) {
+  alignas(64) float before[num_lanes] = {}, after[num_lanes] = {}, fade[num_lanes];
+  for (int64_t i = 0; i < rows; ++i) {
+    float* const score = scores + i * key_block;
+    if (bias)
+      each_chunk(num_keys, [&](int64_t j, int64_t count) {
+        store_chunk(load_chunk(score + j, count) + load_chunk(bias + i * bias_stride + j, count), score + j, count);
+      });
+    for (int64_t j = num_keys; j < padded_keys; ++j) score[j] = -std::numeric_limits<float>::infinity();
+    before[i] = state[i].max;
+    F32x16 top = F32x16::set(before[i]);
+    for (int64_t j = 0; j < padded_keys; j += num_lanes) top = max(top, F32x16::load(score + j));
+    after[i] = max_lanes(top);
   }
-  const F32x16 fade = exp(F32x16::set(s.max) - shift);
-  alignas(64) float fade_lane[num_lanes];
-  fade.store(fade_lane);
-  s.sum = std::fma(s.sum, fade_lane[0], sum_lanes(sum));
-  if (new_max != s.max)  // fade is exactly 1 otherwise
-    for (int64_t j = 0; j < out_width; j += num_lanes) (F32x16::load(out + j) * fade).store(out + j);
-  s.max = new_max;
+  exp(F32x16::load(before) - F32x16::load(after)).store(fade);
+  for (int64_t i = 0; i < rows; ++i) {
+    const F32x16 shift = F32x16::set(after[i]);
+    F32x16 sum = F32x16::set(0.0f);
+    for (float* score = scores + i * key_block; score < scores + i * key_block + padded_keys; score += num_lanes) {
+      const F32x16 e = exp<false>(F32x16::load(score) - shift);
+      sum = sum + e;
+      e.store(score);
+    }
+    state[i] = {after[i], std::fma(state[i].sum, fade[i], sum_lanes(sum))};
+    if (after[i] != before[i])  // it fades by exactly 1 otherwise
+      for (float* to = out + i * out_stride; to < out + i * out_stride + out_width; to += num_lanes) (F32x16::load(to) * F32x16::set(fade[i])).store(to);
+  }
 }
 
 void attention_block(const float* q, int64_t q_stride, int64_t rows, int64_t head_dim, const float* keys,
                      const float* values, int64_t value_panels, int64_t num_keys, const float* bias,
-                     int64_t bias_stride, SoftmaxState* state, float* out, int64_t out_stride, float* scratch) {
-  const int64_t num_panels = (num_keys + panel_width - 1) / panel_width;
-  const int64_t padded_keys = num_panels * panel_width;
-  for (int64_t i0 = 0; i0 < rows; i0 += tile_rows) {
-    const int64_t n = rows - i0 < tile_rows ? rows - i0 : tile_rows;
-    for (int64_t p = 0; p < num_panels; ++p)
-      multiply_panel(q + i0 * q_stride, q_stride, n, head_dim, keys + p * head_dim * panel_width,
-                     panel_width, scratch + p * panel_width, key_block, false);
-    for (int64_t i = 0; i < n; ++i)
-      soften_row(scratch + i * key_block, num_keys, padded_keys, bias ? bias + (i0 + i) * bias_stride : nullptr, state[i0 + i],
-                 out + (i0 + i) * out_stride, value_panels * panel_width);
+                     int64_t bias_stride, SoftmaxState* state, float* out, int64_t out_stride) {
+  alignas(64) float scores[attention_rows * key_block];
+  const int64_t num_panels = (num_keys + panel_width - 1) / panel_width, padded_keys = num_panels * panel_width;
+  const int64_t key_panel = head_dim * panel_width, value_panel = padded_keys * panel_width;
+  for (int64_t i0 = 0; i0 < rows; i0 += attention_rows) {
+    const int64_t n = rows - i0 < attention_rows ? rows - i0 : attention_rows;
+    for (int64_t p = 0; p < num_panels; ++p)  // panels lie one behind the other, those of the next block as well
+      multiply_panel(q + i0 * q_stride, q_stride, n, head_dim, keys + p * key_panel, panel_width, scores + p * panel_width, key_block, false,
+                     {.read = keys + (p + 1) * key_panel, .read_size = key_panel});
+    for (int64_t i = 0; i < n; i += num_lanes)
+      soften_rows(scores + i * key_block, n - i < num_lanes ? n - i : num_lanes, num_keys, padded_keys, bias ? bias + (i0 + i) * bias_stride : nullptr,
+                  bias_stride, state + i0 + i, out + (i0 + i) * out_stride, out_stride, value_panels * panel_width);
     for (int64_t p = 0; p < value_panels; ++p)
-      multiply_panel(scratch, key_block, n, padded_keys, values + p * padded_keys * panel_width,
-                     panel_width, out + i0 * out_stride + p * panel_width, out_stride, true);
+      multiply_panel(scores, key_block, n, padded_keys, values + p * value_panel, panel_width, out + i0 * out_stride + p * panel_width,
+                     out_stride, true, {.read = values + (p + 1) * value_panel, .read_size = value_panel});
   }
 }
 

@@ -46,7 +46,7 @@ REEL_INLINE void widen_panel(const Bf16* panel, int64_t group_stride, int64_t de
 
 __attribute__((noinline)) void multiply_flat_pairs(const float* a, int64_t rows, int64_t depth, const float* panel, int64_t columns,
                                                    float* c, int64_t c_stride, bool accumulate) {
-  multiply_panel(a, flat_depth, rows, depth, panel, columns, c, c_stride, accumulate);
+  multiply_panel(a, flat_depth, rows, depth, panel, columns, c, c_stride, accumulate, {});
 }
 
 __attribute__((noinline)) void multiply_flat_blocks(const float* a, int64_t rows, int64_t depth, const float* panel, int64_t columns,
@@ -56,9 +56,9 @@ __attribute__((noinline)) void multiply_flat_blocks(const float* a, int64_t rows
     const int64_t n = rows - i < tile_rows ? rows - i : tile_rows;
     for (int64_t k = 0; k < depth; k += bf16_step) {
       const float* x = a + i * flat_depth + k;
-      multiply_panel(x, flat_depth, n, bf16_step / 2, panel + k * panel_width, columns, even, panel_width, false);
+      multiply_panel(x, flat_depth, n, bf16_step / 2, panel + k * panel_width, columns, even, panel_width, false, {});
       multiply_panel(x + bf16_step / 2, flat_depth, n, bf16_step / 2, panel + (k + bf16_step / 2) * panel_width, columns, odd,
-                     panel_width, false);
+                     panel_width, false, {});
       for (int64_t r = 0; r < n; ++r)
         for (int64_t j = 0; j < columns; j += num_lanes) {
           float* to = c + (i + r) * c_stride + j;
@@ -116,20 +116,18 @@ void round_row(const float* x, float scale, int64_t n, Bf16* y, int64_t step) {
 void attention_block_bf16(MultiplyBf16 multiply, const Bf16* q, int64_t q_stride, int64_t q_step, int64_t rows, int64_t head_dim, const Bf16* keys,
                           const Bf16* values, int64_t value_panels, int64_t num_keys, const float* bias, int64_t bias_stride,
                           SoftmaxState* state, float* out, int64_t out_stride) {
-  constexpr int64_t tile = 96;
-  alignas(64) float scores[tile * key_block];
-  alignas(64) Bf16 weights[tile * key_block];
+  alignas(64) float scores[attention_rows * key_block];
+  alignas(64) Bf16 weights[attention_rows * key_block];
   const int64_t num_panels = (num_keys + panel_width - 1) / panel_width, padded_keys = num_panels * panel_width;
-  for (int64_t i0 = 0; i0 < rows; i0 += tile) {
-    const int64_t n = rows - i0 < tile ? rows - i0 : tile;
+  for (int64_t i0 = 0; i0 < rows; i0 += attention_rows) {
+    const int64_t n = rows - i0 < attention_rows ? rows - i0 : attention_rows;
     for (int64_t p = 0; p < num_panels; ++p)
       multiply(q + i0 * q_stride, q_stride, q_step, n, head_dim, keys + p * head_dim * panel_width, head_dim * group_width, panel_width,
                scores + p * panel_width, key_block, false);
-    for (int64_t i = 0; i < n; ++i) {
-      soften_row(scores + i * key_block, num_keys, padded_keys, bias ? bias + (i0 + i) * bias_stride : nullptr, state[i0 + i],
-                 out + (i0 + i) * out_stride, value_panels * panel_width);
-      round_to_bf16(scores + i * key_block, padded_keys, weights + i * key_block);
-    }
+    for (int64_t i = 0; i < n; i += num_lanes)
+      soften_rows(scores + i * key_block, n - i < num_lanes ? n - i : num_lanes, num_keys, padded_keys, bias ? bias + (i0 + i) * bias_stride : nullptr,
+                  bias_stride, state + i0 + i, out + (i0 + i) * out_stride, out_stride, value_panels * panel_width);
+    for (int64_t i = 0; i < n; ++i) round_to_bf16(scores + i * key_block, padded_keys, weights + i * key_block);
     for (int64_t p = 0; p < value_panels; ++p)
       multiply(weights, key_block, bf16_step, n, padded_keys, values + p * padded_keys * panel_width, padded_keys * group_width,
                panel_width, out + i0 * out_stride + p * panel_width, out_stride, true);

@@ -109,12 +109,19 @@ const Table& table() {
 
 void use(const Table& chosen) { current = &chosen; }
 
+// Sixteen columns of w at a time: their lines, often a power of two apart, would push each other out of the cache.
 void pack_panel(const float* w, std::int64_t n, std::int64_t k, std::int64_t stride, float* packed) {
+  constexpr std::int64_t line = 16;
   const std::int64_t count = n < panel_width ? n : panel_width;
-  for (std::int64_t i = 0; i < k; ++i) {
-    float* row = packed + i * panel_width;
-    for (std::int64_t j = 0; j < count; ++j) row[j] = w[j * stride + i];
-    for (std::int64_t j = count; j < panel_width; ++j) row[j] = 0.0f;
+  float lines[panel_width][line];
+  for (std::int64_t first = 0; first < k; first += line) {
+    const std::int64_t m = k - first < line ? k - first : line;
+    for (std::int64_t j = 0; j < count; ++j) std::memcpy(lines[j], w + j * stride + first, static_cast<std::size_t>(m) * sizeof(float));
+    for (std::int64_t i = 0; i < m; ++i) {
+      float* row = packed + (first + i) * panel_width;
+      for (std::int64_t j = 0; j < count; ++j) row[j] = lines[j][i];
+      for (std::int64_t j = count; j < panel_width; ++j) row[j] = 0.0f;
+    }
   }
 }
 

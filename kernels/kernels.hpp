@@ -13,8 +13,8 @@ namespace reel::kernels {
 inline constexpr std::int64_t panel_width = 64;
 /// Keys per attention block: part of the definition of the result, never tuned.
 inline constexpr std::int64_t key_block = 256;
-/// Scratch that `attention_block` needs, in floats.
-inline constexpr std::int64_t attention_scratch = 6 * key_block;
+/// Rows that an attention block takes at a time; no bit depends on it.
+inline constexpr std::int64_t attention_rows = 96;
 
 /// A bf16 number: the upper half of an f32.
 using Bf16 = std::uint16_t;
@@ -33,6 +33,15 @@ using MultiplyBf16 = void (*)(const Bf16* a, std::int64_t a_stride, std::int64_t
 
 enum class Activation { none, gelu_tanh, silu };
 
+/// What a caller will read and write next. A product asks for it while it computes, so that nothing waits for it; no bit depends
+/// on it.
+struct Ahead {
+  const float* read = nullptr;  ///< `read_size` floats, asked for in even shares as rows pass
+  std::int64_t read_size = 0;
+  float* written = nullptr;  ///< [rows, 64]: where the sums go in the end
+  std::int64_t written_stride = 0;
+};
+
 /// Running state of an attention row: maximum score and sum of exponentials.
 struct SoftmaxState {
   float max;
@@ -47,7 +56,7 @@ struct Table {
   /// changes no bit. Row i of `a` starts at a + i*a_stride (rows may overlap: convolutions use that).
   /// |error| <= K eps sum|a||b|.
   void (*multiply_panel)(const float* a, std::int64_t a_stride, std::int64_t rows, std::int64_t depth,
-                         const float* panel, std::int64_t columns, float* c, std::int64_t c_stride, bool accumulate);
+                         const float* panel, std::int64_t columns, float* c, std::int64_t c_stride, bool accumulate, const Ahead& ahead);
 
   /// y[rows, columns] = activation(c[rows, 64] + bias[columns]); bias may be null. columns <= 64.
   void (*finish_panel)(const float* c, std::int64_t c_stride, std::int64_t rows, std::int64_t columns,
@@ -61,7 +70,7 @@ struct Table {
   void (*attention_block)(const float* q, std::int64_t q_stride, std::int64_t rows, std::int64_t head_dim,
                           const float* keys, const float* values, std::int64_t value_panels, std::int64_t num_keys,
                           const float* bias, std::int64_t bias_stride, SoftmaxState* state, float* out,
-                          std::int64_t out_stride, float* scratch);
+                          std::int64_t out_stride);
 
   /// y = (x - mean) / sqrt(var + eps) * mul + add over D, biased variance, two passes. mul, add [D] or null (1, 0).
   /// Sums: 16 lanes, then one tree. May run in place.

@@ -174,12 +174,15 @@ REEL_INLINE F32x16 min(const F32x16& a, const F32x16& b) {
 REEL_INLINE F32x16 sqrt(const F32x16& a) {
   return F32x16::each([&](int i) { return part_sqrt(a.part[i]); });
 }
-/// Asks for a line that will be read soon; any address will do.
-REEL_INLINE void fetch(const float* p) {
+/// Asks for a line that will be read, or written; any address will do.
+REEL_INLINE void fetch([[maybe_unused]] const void* p) {
 #if !defined(REEL_LANES_SCALAR)
-  _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0);
-#else
-  (void)p;
+  __builtin_prefetch(p, 0, 3);
+#endif
+}
+REEL_INLINE void fetch_to_write([[maybe_unused]] const void* p) {
+#if !defined(REEL_LANES_SCALAR)
+  __builtin_prefetch(p, 1, 3);
 #endif
 }
 /// (x1, x0, x3, x2, ...)
@@ -187,24 +190,44 @@ REEL_INLINE F32x16 swap_pairs(const F32x16& a) {
   return F32x16::each([&](int i) { return part_swap_pairs(a.part[i]); });
 }
 
-/// Sum of the 16 lanes by one tree: lanes i and i+8, then i and i+4, i+2, i+1.
-REEL_INLINE float sum_lanes(const F32x16& a) {
-  alignas(64) float t[num_lanes];
+/// One tree over the 16 lanes: i and i+8, then i and i+4, i+2, i+1.
+template <class Combine>
+REEL_INLINE float fold_lanes(const F32x16& a, Combine combine) {
+#if defined(REEL_LANES_SCALAR)
+  float t[num_lanes];
   a.store(t);
   for (int half = 8; half >= 1; half /= 2)
-    for (int i = 0; i < half; ++i) t[i] += t[i + half];
+    for (int i = 0; i < half; ++i) t[i] = combine(t[i], t[i + half]);
   return t[0];
+#else
+#if defined(REEL_LANES_AVX512)
+  const __m512 all = a.part[0];
+  const __m256 eight = combine(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps(all, 1));
+#else
+  const __m256 eight = combine(__m256(a.part[0]), __m256(a.part[1]));
+#endif
+  const __m128 four = combine(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = combine(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(combine(two, _mm_movehdup_ps(two)));
+#endif
 }
-REEL_INLINE float max_lanes(const F32x16& a) {
-  alignas(64) float t[num_lanes];
-  a.store(t);
-  for (int half = 8; half >= 1; half /= 2)
-    for (int i = 0; i < half; ++i) t[i] = t[i] > t[i + half] ? t[i] : t[i + half];
-  return t[0];
-}
+struct Sum {
+  REEL_INLINE float operator()(float a, float b) const { return a + b; }
+  REEL_INLINE __m128 operator()(__m128 a, __m128 b) const { return _mm_add_ps(a, b); }
+  REEL_INLINE __m256 operator()(__m256 a, __m256 b) const { return _mm256_add_ps(a, b); }
+};
+struct Larger {
+  REEL_INLINE float operator()(float a, float b) const { return a > b ? a : b; }
+  REEL_INLINE __m128 operator()(__m128 a, __m128 b) const { return _mm_max_ps(a, b); }
+  REEL_INLINE __m256 operator()(__m256 a, __m256 b) const { return _mm256_max_ps(a, b); }
+};
+REEL_INLINE float sum_lanes(const F32x16& a) { return fold_lanes(a, Sum{}); }
+REEL_INLINE float max_lanes(const F32x16& a) { return fold_lanes(a, Larger{}); }
 
-/// e^x. Max error 1.26 ULP on [-87.3, 88.3] (every float tried); exactly 0 below, for -inf and for NaN; e^88.3 above.
+/// e^x. Max error 1.26 ULP on [-87.3, 88.3] (every float tried); exactly 0 below, for -inf and for NaN; e^88.3 above
+/// (not OfPositive: for x <= 0 alone, an instruction less).
 /// Cody-Waite reduction x = n ln2 + r with |r| <= ln2/2, then a degree-6 polynomial (Cephes expf coefficients).
+template <bool OfPositive = true>
 REEL_INLINE F32x16 exp(const F32x16& x) {
 #if defined(REEL_NEGATIVE_LIBM)  // negative control of the bits matrix: the C library's exp must change the digest
   alignas(64) float t[num_lanes];
@@ -213,7 +236,8 @@ REEL_INLINE F32x16 exp(const F32x16& x) {
   return F32x16::load(t);
 #else
   const F32x16 lowest = F32x16::set(-87.3f);
-  const F32x16 clamped = min(max(x, lowest), F32x16::set(88.3f));
+  F32x16 clamped = max(x, lowest);
+  if (OfPositive) clamped = min(clamped, F32x16::set(88.3f));
   // Adding 1.5 * 2^23 rounds to the nearest integer and leaves n in the low bits of the sum.
   const F32x16 round = F32x16::set(12582912.0f);
   const F32x16 magic = fma(clamped, F32x16::set(1.44269504088896341f), round);

@@ -3,7 +3,6 @@
 #include <cstdio>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <optional>
 
 #include "app/verbs.hpp"
 #include "core/parallel.hpp"
@@ -18,7 +17,7 @@ namespace {
 
 using std::int64_t;
 
-struct Layout {
+struct Needs {  // of the runs of one layout
   std::vector<study::PartitionChoice> choices;  // of the first experiment
   int64_t ranks = 1, threads = 1, runs = 0;
   study::Forecast largest;  // memory of any run
@@ -37,11 +36,11 @@ std::string shape_key(const study::Experiment& e, int64_t ranks, int64_t ranks_o
 }
 
 void plan(const std::string& file, const std::vector<std::string>& set, const std::string& machine_name, double price) {
-  std::optional<study::Machine> machine;
-  if (!machine_name.empty()) machine = study::load_machine(machine_name);
-  const int64_t node_cores = machine ? machine->cores : num_cores();
-  if (machine && price == 0) price = machine->node_hour;
-  const std::string currency = machine && price == machine->node_hour ? " " + machine->currency : "";
+  const bool known = !machine_name.empty();
+  study::Machine machine = known ? study::load_machine(machine_name) : study::Machine();
+  if (!known) machine.cores = num_cores();
+  if (price == 0) price = machine.node_hour;
+  const std::string currency = known && price == machine.node_hour ? " " + machine.currency : "";
   std::vector<study::Experiment> all;
   const std::string text = study::read_experiment_text(file);
   int64_t excluded = 0;
@@ -53,18 +52,18 @@ void plan(const std::string& file, const std::vector<std::string>& set, const st
     all.push_back(study::parse_experiment(text, file, set));
   }
   std::map<std::string, study::Prediction> predictions;
-  std::map<std::pair<int64_t, int64_t>, Layout> layouts;
+  std::map<std::pair<int64_t, int64_t>, Needs> layouts;
   std::map<std::string, std::unique_ptr<model::Pipeline>> pipelines;
   for (const study::Experiment& e : all) {
     std::unique_ptr<model::Pipeline>& pipeline = pipelines[e.model.path.string() + "\n" + e.model.config + "\n" + e.model.profile];
     if (pipeline == nullptr) pipeline = study::open_pipeline(e.model);
-    const int64_t ranks = std::max<int64_t>(1, e.run.num_ranks), threads = e.run.num_threads > 0 ? e.run.num_threads : std::max<int64_t>(1, node_cores / ranks);
-    const int64_t ranks_on_node = machine ? std::clamp<int64_t>(node_cores / threads, 1, ranks) : ranks;
+    const auto [ranks, threads] = study::layout_on(machine, e.run);
+    const int64_t ranks_on_node = known ? std::clamp<int64_t>(machine.cores / threads, 1, ranks) : ranks;
     const study::Forecast f = study::forecast(e, *pipeline, ranks, ranks_on_node);
     study::Prediction& p = predictions[shape_key(e, ranks, ranks_on_node, threads)];
-    if (p.step_s.empty()) p = study::predict(e, *pipeline, ranks, ranks_on_node, threads, machine ? machine->network : study::Network{});
+    if (p.step_s.empty()) p = study::predict(e, *pipeline, ranks, ranks_on_node, threads, machine.network);
     const double seconds = p.last_steps_s(e.sampler.num_steps * static_cast<int64_t>(p.step_s.size()), e.sampler.num_steps) + p.decode_s;
-    Layout& l = layouts[{ranks, threads}];
+    Needs& l = layouts[{ranks, threads}];
     if (l.choices.empty() && ranks > 1) l.choices = study::partition_choices(e, *pipeline, ranks);
     l.ranks = ranks;
     l.threads = threads;
@@ -91,7 +90,7 @@ void plan(const std::string& file, const std::vector<std::string>& set, const st
       std::printf("%6lld %8lld %6lld %14s %14s %12s %12s\n", static_cast<long long>(l.ranks), static_cast<long long>(l.threads), static_cast<long long>(l.runs),
                   size_text(l.largest.memory_bytes).c_str(), size_text(l.disk_bytes).c_str(), time_text(l.longest_s).c_str(), time_text(l.seconds).c_str());
   }
-  const double node_hours = core_hours / static_cast<double>(node_cores);
+  const double node_hours = core_hours / static_cast<double>(machine.cores);
   if (global().json) {
     std::printf("%s\n", nlohmann::ordered_json{{"runs", all.size()}, {"excluded", excluded}, {"layouts", list}, {"core_hours", core_hours}, {"node_hours", node_hours},
                                                {"disk_bytes", disk}}
@@ -100,14 +99,14 @@ void plan(const std::string& file, const std::vector<std::string>& set, const st
   }
   std::printf("\n%zu run(s)%s: %.3g core-hours, %.3g hours of nodes %s (%lld cores), %s on disk%s\n", all.size(),
               excluded > 0 ? fmt::format(", {} left out", excluded).c_str() : "", core_hours, node_hours,
-              machine ? fmt::format("of {}", machine->name).c_str() : "like this one", static_cast<long long>(node_cores), size_text(disk).c_str(),
+              known ? fmt::format("of {}", machine.name).c_str() : "like this one", static_cast<long long>(machine.cores), size_text(disk).c_str(),
               price > 0 ? fmt::format(", {:.2f}{} at {:.2f} a node-hour", node_hours * price, currency, price).c_str() : "");
   for (const auto& [key, l] : layouts)
     for (const study::PartitionChoice& c : l.choices)
       std::printf("%s %lld ranks, %-6s %lld guidance group(s): the busiest rank sends %s in a step\n", &c == &l.choices.front() ? "auto:" : "     ",
                   static_cast<long long>(l.ranks), c.partition.c_str(), static_cast<long long>(c.guidance_groups), size_text(static_cast<double>(c.step_bytes)).c_str());
   std::printf("times: kernels timed now on %d core(s) of this machine at the shapes of the runs%s\n", num_threads(),
-              !machine ? "" : machine->network.bytes_per_s > 0 ? "; communication by [network] of the machine" : "; the machine has no [network], so communication is not counted");
+              !known ? "" : machine.network.bytes_per_s > 0 ? "; communication by [network] of the machine" : "; the machine has no [network], so communication is not counted");
 }
 
 }  // namespace

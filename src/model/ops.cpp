@@ -10,9 +10,9 @@ using kernels::panel_width;
 // L2. With bf16 operands few bytes come from L3 or memory for each product, which is what limits AMX; f32 is limited by its
 // arithmetic and wants long pieces. No bit depends on these numbers: a piece goes on with the sums of the one before.
 struct Cut {
-  std::int64_t rows, panels, depth;
+  std::int64_t rows, panels, depth, whole_rows;
 };
-constexpr Cut most_f32{384, 1, 512}, most_bf16{512, 4, 256};
+constexpr Cut most_f32{384, 1, 384, 48}, most_bf16{512, 4, 256, 32};
 constexpr std::int64_t fewest_rows = 96, most_sums = most_bf16.rows * most_bf16.panels * panel_width;
 
 // Smaller tasks where they would be too few for the threads; rows in equal shares of whole tiles.
@@ -20,8 +20,8 @@ Cut cut_of(Cut cut, std::int64_t rows, std::int64_t panels) {
   const auto tasks = [&] { return (rows + cut.rows - 1) / cut.rows * ((panels + cut.panels - 1) / cut.panels); };
   while (cut.panels > 1 && tasks() < 4 * num_threads()) cut.panels /= 2;
   while (cut.rows > fewest_rows && tasks() < 4 * num_threads()) cut.rows /= 2;
-  const std::int64_t shares = (rows + cut.rows - 1) / cut.rows;
-  cut.rows = ((rows + shares - 1) / shares + 31) / 32 * 32;
+  const std::int64_t shares = (rows + cut.rows - 1) / cut.rows, share = (rows + shares - 1) / shares;
+  cut.rows = (share + cut.whole_rows - 1) / cut.whole_rows * cut.whole_rows;
   return cut;
 }
 
@@ -43,14 +43,47 @@ Rows rows_of(const Linear& w, const float* x, std::int64_t x_stride, std::int64_
   return rows_of(rounded);
 }
 
+// Where a product goes: asked for while it is computed.
+struct Place {
+  float* at;
+  std::int64_t stride;
+};
+
 // Calls finish(first row, rows, first column, columns, sums [rows, 64]) for every part of x W^T.
 template <class Finish>
-void product(const Linear& w, const Rows& x, std::int64_t rows, Finish finish) {
+void product_f32(const Linear& w, const Rows& x, std::int64_t rows, const Place& y, Finish finish) {
   const kernels::Table& k = kernels::table();
-  const bool half = w.numerics != Numerics::f32;
-  const kernels::MultiplyBf16 product_bf16 = half ? multiply_bf16(w.numerics) : nullptr;
-  const std::int64_t depth = half ? kernels::padded_depth(w.in) : w.in, panels = (w.out + panel_width - 1) / panel_width;
-  const Cut cut = cut_of(half ? most_bf16 : most_f32, rows, panels);
+  const std::int64_t depth = w.in, panels = (w.out + panel_width - 1) / panel_width;
+  const Cut cut = cut_of(most_f32, rows, panels);
+  parallel_for((rows + cut.rows - 1) / cut.rows * panels, [&](std::int64_t task) {
+    const std::int64_t first = task / panels * cut.rows, p = task % panels, n = std::min(cut.rows, rows - first);
+    const std::int64_t columns = std::min(panel_width, w.out - p * panel_width);
+    thread_local FloatBuffer buffer(static_cast<std::size_t>(most_f32.rows * panel_width));
+    float* const sums = buffer.data();
+    for (std::int64_t d = 0; d < depth; d += cut.depth) {
+      const std::int64_t now = std::min(cut.depth, depth - d);
+      const float *const from = x.f32 + first * x.stride + d, *const panel = w.packed + (p * depth + d) * panel_width, *const next = panel + now * panel_width;
+      if (d + now < depth) {
+        const std::int64_t then = std::min(cut.depth, depth - d - now);
+        k.multiply_panel(from, x.stride, n, now, panel, columns, sums, panel_width, d > 0, {.read = next, .read_size = then * panel_width});
+        continue;
+      }
+      const std::int64_t then = p + 1 < panels ? std::min(cut.depth, depth) * panel_width : 0;
+      for (std::int64_t i = 0; i < n; i += cut.whole_rows) {  // finished while they are near
+        const std::int64_t m = std::min(cut.whole_rows, n - i), share = then * m / n;
+        k.multiply_panel(from + i * x.stride, x.stride, m, now, panel, columns, sums + i * panel_width, panel_width, d > 0,
+                         {.read = next + i * then / n, .read_size = share, .written = y.at + (first + i) * y.stride + p * panel_width, .written_stride = y.stride});
+        finish(first + i, m, p * panel_width, columns, sums + i * panel_width);
+      }
+    }
+  });
+}
+
+template <class Finish>
+void product_bf16(const Linear& w, const Rows& x, std::int64_t rows, Finish finish) {
+  const kernels::MultiplyBf16 multiply = multiply_bf16(w.numerics);
+  const std::int64_t depth = kernels::padded_depth(w.in), panels = (w.out + panel_width - 1) / panel_width;
+  const Cut cut = cut_of(most_bf16, rows, panels);
   const std::int64_t across = (panels + cut.panels - 1) / cut.panels;
   parallel_for((rows + cut.rows - 1) / cut.rows * across, [&](std::int64_t task) {
     const std::int64_t first = task / across * cut.rows, n = std::min(cut.rows, rows - first);
@@ -58,30 +91,31 @@ void product(const Linear& w, const Rows& x, std::int64_t rows, Finish finish) {
     thread_local FloatBuffer buffer(static_cast<std::size_t>(most_sums));
     const auto sums = [&](std::int64_t p) { return buffer.data() + (p - first_panel) * cut.rows * panel_width; };
     const auto columns = [&](std::int64_t p) { return std::min(panel_width, w.out - p * panel_width); };
-    for (std::int64_t d = 0; d < depth; d += cut.depth) {
-      const std::int64_t now = std::min(cut.depth, depth - d);
+    for (std::int64_t d = 0; d < depth; d += cut.depth)
       for (std::int64_t p = first_panel; p < end_panel; ++p)
-        if (half)
-          product_bf16(x.bf16 + first * x.stride + d / kernels::bf16_step * x.step, x.stride, x.step, n, now,
-                       w.packed_bf16 + p * depth * panel_width + d * kernels::group_width, depth * kernels::group_width, columns(p), sums(p),
-                       panel_width, d > 0);
-        else
-          k.multiply_panel(x.f32 + first * x.stride + d, x.stride, n, now, w.packed + (p * depth + d) * panel_width, columns(p), sums(p),
-                           panel_width, d > 0);
-    }
+        multiply(x.bf16 + first * x.stride + d / kernels::bf16_step * x.step, x.stride, x.step, n, std::min(cut.depth, depth - d),
+                 w.packed_bf16 + p * depth * panel_width + d * kernels::group_width, depth * kernels::group_width, columns(p), sums(p), panel_width, d > 0);
     for (std::int64_t p = first_panel; p < end_panel; ++p) finish(first, n, p * panel_width, columns(p), sums(p));
   });
 }
 
+template <class Finish>
+void product(const Linear& w, const Rows& x, std::int64_t rows, const Place& y, Finish finish) {
+  if (w.numerics == Numerics::f32)
+    product_f32(w, x, rows, y, finish);
+  else
+    product_bf16(w, x, rows, finish);
+}
+
 void store(const Linear& w, const Rows& x, std::int64_t rows, Activation activation, float* y, std::int64_t y_stride) {
-  product(w, x, rows, [&](std::int64_t first, std::int64_t n, std::int64_t column, std::int64_t columns, const float* sums) {
+  product(w, x, rows, {y, y_stride}, [&](std::int64_t first, std::int64_t n, std::int64_t column, std::int64_t columns, const float* sums) {
     kernels::table().finish_panel(sums, panel_width, n, columns, w.bias ? w.bias + column : nullptr, activation,
                                   y + first * y_stride + column, y_stride);
   });
 }
 
 void add(const Linear& w, const Rows& x, std::int64_t rows, const Gates& gates, float* y) {
-  product(w, x, rows, [&](std::int64_t first, std::int64_t n, std::int64_t column, std::int64_t columns, float* sums) {
+  product(w, x, rows, {y, w.out}, [&](std::int64_t first, std::int64_t n, std::int64_t column, std::int64_t columns, float* sums) {
     kernels::table().finish_panel(sums, panel_width, n, columns, w.bias ? w.bias + column : nullptr, Activation::none, sums, panel_width);
     for (std::int64_t i = 0; i < n; ++i) {
       const float* sum = sums + i * panel_width;
@@ -134,7 +168,7 @@ void multiply(const Linear& w, const Operand& x, std::int64_t rows, float* y) {
 
 void multiply(const Linear& w, const Operand& x, std::int64_t rows, Activation activation, Operand& y) {
   if (w.numerics == Numerics::f32) return store(w, rows_of(x), rows, activation, y.f32(0), y.stride());
-  product(w, rows_of(x), rows, [&](std::int64_t first, std::int64_t n, std::int64_t column, std::int64_t columns, float* sums) {
+  product_bf16(w, rows_of(x), rows, [&](std::int64_t first, std::int64_t n, std::int64_t column, std::int64_t columns, float* sums) {
     kernels::table().finish_panel(sums, panel_width, n, columns, w.bias ? w.bias + column : nullptr, activation, sums, panel_width);
     for (std::int64_t i = 0; i < n; ++i)
       kernels::table().round_row(sums + i * panel_width, 1.0f, columns, y.bf16(first + i) + column / kernels::bf16_step * y.step(), y.step());
@@ -196,9 +230,8 @@ void PackedHead::attend_block(std::int64_t block, const Operand& q, std::int64_t
   const std::int64_t key_at = first * key_dim_, value_at = first * value_panels_ * panel_width;
   const float* bias_here = bias ? bias + first : nullptr;
   if (numerics_ == Numerics::f32) {
-    alignas(64) float scratch[kernels::attention_scratch];
     kernels::table().attention_block(q.f32(first_row), q.stride(), rows, key_dim_, keys_.data() + key_at, values_.data() + value_at, value_panels_,
-                                     keys, bias_here, bias_stride, state, out, value_panels_ * panel_width, scratch);
+                                     keys, bias_here, bias_stride, state, out, value_panels_ * panel_width);
   } else {
     kernels::table().attention_block_bf16(multiply_bf16(numerics_), q.bf16(first_row), q.stride(), q.step(), rows, key_dim_,
                                           keys_bf16_.data() + key_at, values_bf16_.data() + value_at, value_panels_, keys, bias_here, bias_stride, state, out,

@@ -28,7 +28,7 @@ double peak_f32() {
   constexpr std::int64_t rows = 6, depth = 96, columns = kernels::panel_width;
   FloatBuffer a(rows * depth, 0.5f), panel(depth * columns, 0.25f), c(rows * columns);
   return best_rate(2.0 * rows * depth * columns, [&] {
-    kernels::table().multiply_panel(a.data(), depth, rows, depth, panel.data(), columns, c.data(), columns, false);
+    kernels::table().multiply_panel(a.data(), depth, rows, depth, panel.data(), columns, c.data(), columns, false, {});
   });
 }
 

@@ -135,6 +135,7 @@ void VaeStream::convolve_frame(const Conv& conv, const Inputs& inputs, FrameShap
     const int64_t n = std::min(chunk, width - first), count = std::min(task_rows, rows - top);
     const int64_t columns = std::min(panel_width, conv.out - p * panel_width), panel = p * conv.weights.in * panel_width;
     alignas(64) float sums[task_pixels * panel_width];
+    float* const to = out + (top * width + first) * conv.out + p * panel_width;
     bool accumulate = false;
     for (int64_t t = 0; t < conv.kt; ++t) {
       const PaddedFrame& frame = *inputs[static_cast<std::size_t>(t)];
@@ -144,22 +145,28 @@ void VaeStream::convolve_frame(const Conv& conv, const Inputs& inputs, FrameShap
           for (int64_t y = 0; y < count; ++y) {
             const int64_t at = ((top + y) * stride + dy + origin) * padded_row + (first * stride + origin) * c + d;
             const int64_t now = std::min(pass, depth - d), k = (t * conv.kh + dy) * depth + d;
-            float* const to = sums + y * n * panel_width;
-            if (half)
+            float* const sum = sums + y * n * panel_width;
+            if (half) {
               product(frame.bf16.data() + at, stride * c, kernels::bf16_step, n, now, conv.weights.packed_bf16 + panel + k * kernels::group_width,
-                      conv.weights.in * kernels::group_width, columns, to, panel_width, accumulate);
-            else
-              kernel.multiply_panel(frame.f32.data() + at, stride * c, n, now, conv.weights.packed + panel + k * panel_width, columns, to,
-                                    panel_width, accumulate);
+                      conv.weights.in * kernels::group_width, columns, sum, panel_width, accumulate);
+              continue;
+            }
+            const float* const taps = conv.weights.packed + panel + k * panel_width;
+            kernels::Ahead ahead{.read = taps + (now + now * y / count) * panel_width, .read_size = (now + count - 1) / count * panel_width};
+            if (t + 1 == conv.kt && dy + 1 == conv.kh) {  // the taps are over
+              ahead.read_size = 0;
+              ahead.written = to + y * width * conv.out, ahead.written_stride = conv.out;
+            }
+            kernel.multiply_panel(frame.f32.data() + at, stride * c, n, now, taps, columns, sum, panel_width, accumulate, ahead);
           }
     }
     const float* bias = conv.weights.bias + p * panel_width;
     for (int64_t y = 0; y < count; ++y) {
-      float *const from = sums + y * n * panel_width, *const to = out + ((top + y) * width + first) * conv.out + p * panel_width;
-      kernel.finish_panel(from, panel_width, n, columns, bias, Activation::none, add ? from : to, add ? panel_width : conv.out);
+      float *const sum = sums + y * n * panel_width, *const row = to + y * width * conv.out;
+      kernel.finish_panel(sum, panel_width, n, columns, bias, Activation::none, add ? sum : row, add ? panel_width : conv.out);
       if (!add) continue;
       for (int64_t i = 0; i < n; ++i)
-        for (int64_t j = 0; j < columns; ++j) to[i * conv.out + j] += from[i * panel_width + j];
+        for (int64_t j = 0; j < columns; ++j) row[i * conv.out + j] += sum[i * panel_width + j];
     }
   });
 }

@@ -153,6 +153,14 @@ Machine load_machine(const std::string& name) {
   return m;
 }
 
+Layout layout_on(const Machine& machine, const Run& run) {
+  const int64_t room = run.num_threads > 0 ? machine.cores / run.num_threads : machine.cores;
+  Layout layout;
+  layout.ranks = run.num_ranks > 0 ? run.num_ranks : std::max<int64_t>(1, std::min(machine.numa_domains, room));
+  layout.threads = run.num_threads > 0 ? run.num_threads : std::max<int64_t>(1, machine.cores / layout.ranks);
+  return layout;
+}
+
 std::vector<ArrayJob> array_jobs(const Manifest& manifest, const std::vector<int64_t>& indexes, const Machine& machine, const SlurmWishes& wishes,
                                  const std::string& program) {
   std::map<std::pair<int64_t, int64_t>, std::vector<int64_t>> layouts;
@@ -160,9 +168,8 @@ std::vector<ArrayJob> array_jobs(const Manifest& manifest, const std::vector<int
     const ManifestRun& run = manifest.at(index);
     const RunState state = standing_of(manifest.dir(), run.run).state;
     if (state != RunState::missing && state != RunState::stopped) continue;
-    const Run layout = manifest.experiment(run).run;
-    const int64_t ranks = std::max<int64_t>(1, layout.num_ranks);
-    layouts[{ranks, layout.num_threads > 0 ? layout.num_threads : std::max<int64_t>(1, machine.cores / ranks)}].push_back(index);
+    const Layout layout = layout_on(machine, manifest.experiment(run).run);
+    layouts[{layout.ranks, layout.threads}].push_back(index);
   }
   const double walltime_s = wishes.walltime.empty() ? machine.walltime_s : parse_duration_s(wishes.walltime, "slurm.walltime");
   const auto minutes = static_cast<int64_t>(std::ceil(walltime_s / 60));

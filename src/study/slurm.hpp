@@ -27,6 +27,13 @@ struct Machine {
 /// `name`: of a file in slurm/machines, or a path to one. Throws as `load_experiment`; Error (input) names the known ones.
 Machine load_machine(const std::string& name);
 
+/// Ranks and threads of a run. Where the experiment leaves them open: a rank for each NUMA domain of one node, and the cores of
+/// the node shared out as its threads.
+struct Layout {
+  std::int64_t ranks = 1, threads = 1;
+};
+Layout layout_on(const Machine& machine, const Run& run);
+
 struct ArrayJob {
   std::string name, script;
   std::int64_t ranks = 1, threads = 1, nodes = 1, num_runs = 0;

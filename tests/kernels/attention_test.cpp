@@ -53,13 +53,13 @@ struct Problem {
   /// All rows, `group` of them per call. Returns out [rows, d_v], divided by the sums.
   Floats run(const Table& t, int64_t group) const {
     const int64_t stride = value_panels * panel_width;
-    Floats sums(static_cast<std::size_t>(rows * stride), 0.0f), scratch(kernels::attention_scratch), out;
+    Floats sums(static_cast<std::size_t>(rows * stride), 0.0f), out;
     std::vector<SoftmaxState> state(static_cast<std::size_t>(rows), SoftmaxState{-infinity, 0});
     for (const Block& b : blocks)
       for (int64_t i = 0; i < rows; i += group)
         t.attention_block(q.data() + i * d, d, std::min(group, rows - i), d, b.keys.data(), b.values.data(),
                           value_panels, b.num_keys, bias.empty() ? nullptr : bias.data() + i * keys + b.first, keys,
-                          state.data() + i, sums.data() + i * stride, stride, scratch.data());
+                          state.data() + i, sums.data() + i * stride, stride);
     out.resize(static_cast<std::size_t>(rows * d_v));
     for (int64_t i = 0; i < rows; ++i)
       t.divide(sums.data() + i * stride, d_v, state[static_cast<std::size_t>(i)].sum, out.data() + i * d_v);
@@ -225,7 +225,7 @@ TEST(AttentionBlock, NanInAQueryComesOutInItsRowOnly) {
 
 // One query 1 and the identity as values: the block returns the bits of exp(key) for keys <= 0, the first key being 0.
 TEST(AttentionBlock, ExpOfEveryIsaHasTheSameBits) {
-  Floats identity(panel_width * panel_width, 0.0f), scratch(kernels::attention_scratch);
+  Floats identity(panel_width * panel_width, 0.0f);
   for (std::size_t i = 0; i < panel_width; ++i) identity[i * panel_width + i] = 1;
   const float one = 1;
   Draws draws(6);
@@ -241,7 +241,7 @@ TEST(AttentionBlock, ExpOfEveryIsaHasTheSameBits) {
       Floats out(panel_width, 0.0f);
       SoftmaxState state{-infinity, 0};
       t->attention_block(&one, 1, 1, 1, keys.data(), identity.data(), 1, panel_width, nullptr, 0, &state, out.data(),
-                         panel_width, scratch.data());
+                         panel_width);
       if (want.empty()) want = out;
       ASSERT_TRUE(same_bits(out, want)) << t->name;
       ASSERT_EQ(out[0], 1.0f);

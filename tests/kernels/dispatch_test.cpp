@@ -49,7 +49,7 @@ Floats subnormal_work(const Table& t) {
   Draws draws(1);
   const Floats a = draws.uniforms(6 * 40, 1e-20f), b = draws.uniforms(40 * 64, 1e-20f);
   Floats c(6 * 64), y(64);
-  t.multiply_panel(a.data(), 40, 6, 40, b.data(), 64, c.data(), 64, false);
+  t.multiply_panel(a.data(), 40, 6, 40, b.data(), 64, c.data(), 64, false, {});
   t.layer_norm(draws.uniforms(64).data(), 64, 1e-6f, nullptr, nullptr, y.data());
   c.insert(c.end(), y.begin(), y.end());
   return c;

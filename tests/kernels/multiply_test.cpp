@@ -17,9 +17,9 @@ struct Problem {
     panel = draws.spreads(depth * panel_width);
     c = draws.spreads(rows * panel_width);
   }
-  Floats result(const Table& t, bool accumulate) const {
+  Floats result(const Table& t, bool accumulate, const kernels::Ahead& ahead = {}) const {
     Floats out = c;
-    t.multiply_panel(a.data(), depth, rows, depth, panel.data(), panel_width, out.data(), panel_width, accumulate);
+    t.multiply_panel(a.data(), depth, rows, depth, panel.data(), panel_width, out.data(), panel_width, accumulate, ahead);
     return out;
   }
 };
@@ -65,7 +65,7 @@ TEST(MultiplyPanel, BitsDependOnNeitherIsaNorRowsNorColumns) {
           for (int64_t columns = 1; columns <= panel_width; ++columns) {
             got = start;
             t->multiply_panel(p.a.data(), depth, rows, depth, p.panel.data(), columns, got.data(), panel_width,
-                              accumulate);
+                              accumulate, {});
             const int64_t written = (columns + 15) / 16 * 16;
             for (int64_t i = 0; i <= max_rows; ++i) {
               const float* row = got.data() + i * panel_width;
@@ -90,10 +90,25 @@ TEST(MultiplyPanel, CuttingTheDepthChangesNoBit) {
         Floats cut = p.c;
         for (int64_t k = 0; k < depth; k += piece)
           t->multiply_panel(p.a.data() + k, depth, p.rows, std::min(piece, depth - k), p.panel.data() + k * panel_width,
-                            panel_width, cut.data(), panel_width, accumulate || k > 0);
+                            panel_width, cut.data(), panel_width, accumulate || k > 0, {});
         ASSERT_TRUE(same_bits(whole, cut)) << t->name << " pieces of " << piece;
       }
     }
+}
+
+// Of any address, the end of the memory and none at all included.
+TEST(MultiplyPanel, WhatIsAskedForAheadChangesNeitherBitsNorMemory) {
+  const Problem p(9, 31, 130);
+  Floats other(4096, guard);
+  for (const Table* t : kernels::available()) {
+    const Floats want = p.result(*t, true);
+    for (const int64_t size : {0, 1, 130, 4096, 1 << 20})
+      for (float* at : {static_cast<float*>(nullptr), other.data(), other.data() + other.size()})
+        for (const int64_t stride : {0, 64, 1536}) {
+          ASSERT_TRUE(same_bits(want, p.result(*t, true, {.read = at, .read_size = size, .written = at, .written_stride = stride}))) << t->name;
+          ASSERT_TRUE(std::all_of(other.begin(), other.end(), [](float x) { return x == guard; })) << t->name;
+        }
+  }
 }
 
 // Convolutions slide one row of memory: row i starts at a + i * stride with stride < depth.
@@ -103,11 +118,11 @@ TEST(MultiplyPanel, RowsMayOverlap) {
   const Floats a = draws.spreads((rows - 1) * stride + depth), panel = draws.spreads(depth * panel_width);
   for (const Table* t : kernels::available()) {
     Floats overlapped(static_cast<std::size_t>(rows * panel_width)), single(overlapped.size());
-    t->multiply_panel(a.data(), stride, rows, depth, panel.data(), panel_width, overlapped.data(), panel_width, false);
+    t->multiply_panel(a.data(), stride, rows, depth, panel.data(), panel_width, overlapped.data(), panel_width, false, {});
     for (int64_t i = 0; i < rows; ++i) {
       const Floats copy(a.begin() + i * stride, a.begin() + i * stride + depth);
       scalar().multiply_panel(copy.data(), depth, 1, depth, panel.data(), panel_width, single.data() + i * panel_width,
-                              panel_width, false);
+                              panel_width, false, {});
     }
     EXPECT_TRUE(same_bits(overlapped, single)) << t->name;
   }

@@ -219,5 +219,21 @@ TEST_F(Slurm, MachineFilesAreReadAndRefused) {
   for (const char* known : {"this_machine", "example_epyc"}) EXPECT_EQ(load_machine(known).name, known);
 }
 
+TEST(Machine, RunsThatNameNoRanksGetOneForEachNumaDomain) {
+  Machine machine;
+  machine.cores = 192, machine.numa_domains = 8;
+  const auto layout = [&](std::int64_t ranks, std::int64_t threads) {
+    study::Run run;
+    run.num_ranks = ranks, run.num_threads = threads;
+    const Layout l = layout_on(machine, run);
+    return std::pair{l.ranks, l.threads};
+  };
+  EXPECT_EQ(layout(0, 0), (std::pair<std::int64_t, std::int64_t>{8, 24}));
+  EXPECT_EQ(layout(0, 48), (std::pair<std::int64_t, std::int64_t>{4, 48}));
+  EXPECT_EQ(layout(0, 500), (std::pair<std::int64_t, std::int64_t>{1, 500}));
+  EXPECT_EQ(layout(2, 0), (std::pair<std::int64_t, std::int64_t>{2, 96}));
+  EXPECT_EQ(layout(400, 0), (std::pair<std::int64_t, std::int64_t>{400, 1}));
+}
+
 }  // namespace
 }  // namespace reel::study

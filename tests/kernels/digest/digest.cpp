@@ -31,7 +31,7 @@ void run(const Table& t) {
 
   const Floats a = draws.spreads(rows * depth), b = draws.spreads(depth * 64);
   Floats c(static_cast<std::size_t>(rows * 64));
-  t.multiply_panel(a.data(), depth, rows, depth, b.data(), 64, c.data(), 64, false);
+  t.multiply_panel(a.data(), depth, rows, depth, b.data(), 64, c.data(), 64, false, {});
   print(t, "multiply_panel", c);
 
   const Floats sums = draws.spreads(rows * 64), bias = draws.spreads(64);
@@ -45,12 +45,11 @@ void run(const Table& t) {
 
   const int64_t d = 20, padded = 256;
   const Floats q = draws.uniforms(rows * d, 2);
-  Floats out(static_cast<std::size_t>(rows * 64), 0.0f), scratch(kernels::attention_scratch);
+  Floats out(static_cast<std::size_t>(rows * 64), 0.0f);
   std::vector<kernels::SoftmaxState> state(static_cast<std::size_t>(rows), {-infinity, 0.0f});
   for (const int64_t keys : {int64_t{256}, int64_t{211}}) {
     const Floats k = draws.uniforms(padded * d), v = draws.uniforms(padded * 64);
-    t.attention_block(q.data(), d, rows, d, k.data(), v.data(), 1, keys, nullptr, 0, state.data(), out.data(), 64,
-                      scratch.data());
+    t.attention_block(q.data(), d, rows, d, k.data(), v.data(), 1, keys, nullptr, 0, state.data(), out.data(), 64);
   }
   for (const auto& s : state) out.push_back(s.max), out.push_back(s.sum);
   print(t, "attention_block", out);
