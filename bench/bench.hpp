@@ -47,9 +47,10 @@ auto by_scalar(Body body) {
 
 inline bool same_bits(const float* a, const float* b, int64_t n) { return std::memcmp(a, b, static_cast<std::size_t>(n) * sizeof(float)) == 0; }
 
-/// Times `body` between two looks at the peak of one thread.
+/// Times `body` between two looks at the peak of one thread, after a first time that touches its memory (peers do the same).
 template <class Body>
 void time_flops(benchmark::State& state, double flops, Numerics numerics, int threads, Body body) {
+  body();
   const double before = model::measured_peak_flops(numerics);
   for (auto _ : state) body();
   const double peak = std::max(before, model::measured_peak_flops(numerics)) * threads;

@@ -196,13 +196,16 @@ Published published(const std::string& name) {
   return p;
 }
 
+std::int64_t num_block_parameters(const TransformerConfig& c) {
+  const std::int64_t d = c.width(), attention = 4 * (d * d + d) + 2 * d;
+  return 6 * d + 2 * attention + (c.cross_attn_norm ? 2 * d : 0) + 2 * d * c.ffn_dim + c.ffn_dim + d;
+}
+
 std::int64_t num_parameters(const TransformerConfig& c, std::int64_t num_nodes) {
   const std::int64_t d = c.width(), p = c.patch_size();
-  const std::int64_t attention = 4 * (d * d + d) + 2 * d;
-  const std::int64_t block = 6 * d + 2 * attention + (c.cross_attn_norm ? 2 * d : 0) + 2 * d * c.ffn_dim + c.ffn_dim + d;
   const std::int64_t condition = d * c.freq_dim + d + d * d + d + 6 * (d * d + d) + d * c.text_dim + d + d * d + d;
   const std::int64_t here = (c.num_layers + num_nodes - 1) / num_nodes + std::min<std::int64_t>(2, num_nodes - 1);  // as SharedBlocks
-  return d * c.in_channels * p + d + condition + here * block + 2 * d + c.out_channels * p * (d + 1);
+  return d * c.in_channels * p + d + condition + here * num_block_parameters(c) + 2 * d + c.out_channels * p * (d + 1);
 }
 
 }  // namespace reel::model

@@ -55,5 +55,7 @@ std::vector<std::string> published_names();
 /// Number of weights, by the tensors of wan-architecture (checked against the published counts in a test). With `num_nodes`
 /// that share out the blocks (run.shard_weights): in memory on the first of them, which has the most.
 std::int64_t num_parameters(const TransformerConfig& config, std::int64_t num_nodes = 1);
+/// Of one block.
+std::int64_t num_block_parameters(const TransformerConfig& config);
 
 }  // namespace reel::model

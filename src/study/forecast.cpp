@@ -15,11 +15,22 @@
 namespace reel::study {
 
 using std::int64_t;
+namespace {
+
+double weight_bytes(const model::Pipeline& pipeline, int64_t parameters) {
+  return (pipeline.numerics() == model::Numerics::f32 ? 4.0 : 2.0) * static_cast<double>(parameters);
+}
+
+// Nodes among which the transformer's blocks are shared out.
+int64_t num_sharing(const Run& run, int64_t num_ranks, int64_t ranks_on_node) {
+  return run.shard_weights ? (num_ranks + ranks_on_node - 1) / ranks_on_node : 1;
+}
+
+}  // namespace
 
 Forecast forecast(const Experiment& e, const model::Pipeline& pipeline, int64_t num_ranks, int64_t ranks_on_node) {
   Forecast f;
-  const int64_t num_nodes = e.run.shard_weights ? (num_ranks + ranks_on_node - 1) / ranks_on_node : 1;  // that share the weights
-  const double weights = (pipeline.numerics() == model::Numerics::f32 ? 4.0 : 2.0) * static_cast<double>(model::num_parameters(pipeline.transformer(), num_nodes));
+  const double weights = weight_bytes(pipeline, model::num_parameters(pipeline.transformer(), num_sharing(e.run, num_ranks, ranks_on_node)));
   const model::TransformerConfig& t = pipeline.transformer();
   const model::VaeConfig& v = pipeline.vae();
   const int64_t latent_frames = 1 + (e.shot.num_frames - 1) / v.scale_factor_temporal;
@@ -73,6 +84,9 @@ Prediction predict(const Experiment& e, const model::Pipeline& pipeline, int64_t
   const int64_t calls = e.sampler.guidance_scale > 1 && !groups ? 2 : 1;
   // What leaves a node: of the messages to all other ranks those to other nodes, and all of its ranks share its network.
   const auto far = static_cast<double>(num_ranks - std::min(num_ranks, ranks_on_node)) / static_cast<double>(std::max<int64_t>(1, num_ranks - 1));
+  // In each call a node sends its blocks to all others.
+  const int64_t sharing = num_sharing(run, num_ranks, ranks_on_node), blocks = (t.num_layers + sharing - 1) / sharing;
+  const double call_weights = weight_bytes(pipeline, blocks * (sharing - 1) * model::num_block_parameters(t));
   const double slower = static_cast<double>(reel::num_threads()) / static_cast<double>(num_threads);
   Prediction p;
   std::map<int64_t, double> forward_s;  // by frames
@@ -86,7 +100,8 @@ Prediction predict(const Experiment& e, const model::Pipeline& pipeline, int64_t
       one.run = run;
       one.shot.num_frames = 1 + (frames - 1) * v.scale_factor_temporal;
       const std::vector<std::uint64_t> sent = denoise_bytes(one, pipeline, num_ranks, 1);
-      const double node_bytes = static_cast<double>(*std::max_element(sent.begin(), sent.end())) * static_cast<double>(ranks_on_node) * far;
+      const double node_bytes = static_cast<double>(*std::max_element(sent.begin(), sent.end())) * static_cast<double>(ranks_on_node) * far +
+                                static_cast<double>(calls) * call_weights;
       // Values, queries, keys and results: four waits in a block.
       const double waits = 4 * static_cast<double>(calls * t.num_layers) * network.latency_s;
       step = std::max(step, node_bytes / network.bytes_per_s) + waits;

@@ -46,6 +46,8 @@ struct VaeCase {
   bool loud;
 };
 
+void PrintTo(const VaeCase& c, std::ostream* out) { *out << c.folder; }
+
 class DecodeFrom : public testing::TestWithParam<VaeCase> {
  protected:
   static constexpr int64_t num_latents = 44;  // 12 + the farthest reach + 2: no more, this is most of the time under sanitizers
@@ -142,6 +144,8 @@ struct DenoiseCase {
   double guidance;
   int64_t num_clean;
 };
+
+void PrintTo(const DenoiseCase& c, std::ostream* out) { *out << c.folder; }
 
 class DenoiseFrom : public testing::TestWithParam<DenoiseCase> {};
 

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "study/scaling.hpp"
 
@@ -84,6 +85,10 @@ TEST(Prediction, ASlowNetworkIsWhatAStepTakes) {
   const Prediction far = predict(e, pipeline, 4, 2, 1, {0.5, 1});
   ASSERT_EQ(far.step_s.size(), 1u);
   EXPECT_DOUBLE_EQ(far.step_s[0], busiest * 2 * (2.0 / 3) + 0.5 * 4 * 2 * static_cast<double>(pipeline.transformer().num_layers));
+  Experiment shared = e;
+  shared.run.shard_weights = true;
+  const double blocks = 4.0 * static_cast<double>(model::num_block_parameters(pipeline.transformer())) * std::ceil(static_cast<double>(pipeline.transformer().num_layers) / 2);
+  EXPECT_DOUBLE_EQ(predict(shared, pipeline, 4, 2, 1, {0.5, 1}).step_s.at(0), far.step_s[0] + 2 * blocks) << "half of the blocks to the other node, in both calls";
   // On one node there is no network; what is left are kernels of this machine, whose times no test can know.
   for (const Prediction& near : {predict(e, pipeline, 4, 4, 1, {0.5, 1}), predict(e, pipeline, 4, 2, 1)}) {
     EXPECT_GT(near.step_s.at(0), 0);
