@@ -210,8 +210,12 @@ void PackedHead::pack(Numerics numerics, const float* keys, std::int64_t key_str
         const float* from = values + (first + i) * value_stride + column;
         if (!half) {
           float* to = values_.data() + (row + i) * panel_width;
-          std::copy_n(from, count, to);
-          std::fill(to + count, to + panel_width, 0.0f);
+          if (count == panel_width) {
+            std::copy_n(from, panel_width, to);
+          } else {
+            std::copy_n(from, count, to);
+            std::fill(to + count, to + panel_width, 0.0f);
+          }
           continue;
         }
         kernels::Bf16 rounded[panel_width];
