@@ -1,7 +1,6 @@
 #include "kernels/kernels.hpp"
 
 #include <cpuid.h>
-#include <immintrin.h>
 
 #include <cstring>
 
@@ -12,6 +11,7 @@ extern const Table kernel_table;
 }
 namespace avx2 {
 extern const Table kernel_table;
+void transpose_16x16(const float* w, std::int64_t stride, float* to);
 }
 namespace scalar {
 extern const Table kernel_table;
@@ -28,26 +28,6 @@ void multiply_blocks(const Bf16*, std::int64_t, std::int64_t, std::int64_t, std:
 
 namespace {
 const Table* current = nullptr;
-
-// to[i][j] = w[j][i]. Whole lines of w at a time: rows a power of two apart would push each other out of the cache.
-void transpose_16x16(const float* w, std::int64_t stride, float* to) {
-  for (const int i0 : {0, 8})
-    for (const int j0 : {0, 8}) {
-      __m256 r[8], pairs[8], fours[8];
-      for (int j = 0; j < 8; ++j) r[j] = _mm256_loadu_ps(w + (j0 + j) * stride + i0);
-      for (int j = 0; j < 8; j += 2) pairs[j] = _mm256_unpacklo_ps(r[j], r[j + 1]), pairs[j + 1] = _mm256_unpackhi_ps(r[j], r[j + 1]);
-      for (int j = 0; j < 8; j += 4)
-        for (int i = 0; i < 2; ++i) {
-          fours[j + 2 * i] = _mm256_shuffle_ps(pairs[j + i], pairs[j + 2 + i], 0x44);
-          fours[j + 2 * i + 1] = _mm256_shuffle_ps(pairs[j + i], pairs[j + 2 + i], 0xee);
-        }
-      float* const at = to + i0 * panel_width + j0;
-      for (int i = 0; i < 4; ++i) {
-        _mm256_storeu_ps(at + i * panel_width, _mm256_permute2f128_ps(fours[i], fours[i + 4], 0x20));
-        _mm256_storeu_ps(at + (i + 4) * panel_width, _mm256_permute2f128_ps(fours[i], fours[i + 4], 0x31));
-      }
-    }
-}
 
 bool has_amx_bf16() {
   unsigned a = 0, b = 0, c = 0, d = 0;
@@ -133,7 +113,7 @@ void use(const Table& chosen) { current = &chosen; }
 void pack_panel(const float* w, std::int64_t n, std::int64_t k, std::int64_t stride, float* packed) {
   const std::int64_t count = n < panel_width ? n : panel_width, whole = count == panel_width ? k / 16 * 16 : 0;
   for (std::int64_t i = 0; i < whole; i += 16)
-    for (std::int64_t j = 0; j < panel_width; j += 16) transpose_16x16(w + j * stride + i, stride, packed + i * panel_width + j);
+    for (std::int64_t j = 0; j < panel_width; j += 16) avx2::transpose_16x16(w + j * stride + i, stride, packed + i * panel_width + j);
   for (std::int64_t i = whole; i < k; ++i) {
     float* row = packed + i * panel_width;
     for (std::int64_t j = 0; j < count; ++j) row[j] = w[j * stride + i];
