@@ -207,6 +207,14 @@ REEL_INLINE void soften_rows(float* scores, int64_t rows, int64_t num_keys, int6
   }
 }
 
+// The same of any number of rows.
+REEL_INLINE void soften(float* scores, int64_t rows, int64_t num_keys, int64_t padded_keys, const float* bias, int64_t bias_stride, SoftmaxState* state,
+                        float* out, int64_t out_stride, int64_t out_width) {
+  for (int64_t i = 0; i < rows; i += num_lanes)
+    soften_rows(scores + i * key_block, rows - i < num_lanes ? rows - i : num_lanes, num_keys, padded_keys, bias ? bias + i * bias_stride : nullptr,
+                bias_stride, state + i, out + i * out_stride, out_stride, out_width);
+}
+
 void attention_block(const float* q, int64_t q_stride, int64_t rows, int64_t head_dim, const float* keys,
                      const float* values, int64_t value_panels, int64_t num_keys, const float* bias,
                      int64_t bias_stride, SoftmaxState* state, float* out, int64_t out_stride) {
@@ -218,9 +226,8 @@ void attention_block(const float* q, int64_t q_stride, int64_t rows, int64_t hea
     for (int64_t p = 0; p < num_panels; ++p)  // panels lie one behind the other, those of the next block as well
       multiply_panel(q + i0 * q_stride, q_stride, n, head_dim, keys + p * key_panel, panel_width, scores + p * panel_width, key_block, false,
                      {.read = keys + (p + 1) * key_panel, .read_size = key_panel});
-    for (int64_t i = 0; i < n; i += num_lanes)
-      soften_rows(scores + i * key_block, n - i < num_lanes ? n - i : num_lanes, num_keys, padded_keys, bias ? bias + (i0 + i) * bias_stride : nullptr,
-                  bias_stride, state + i0 + i, out + (i0 + i) * out_stride, out_stride, value_panels * panel_width);
+    soften(scores, n, num_keys, padded_keys, bias ? bias + i0 * bias_stride : nullptr, bias_stride, state + i0, out + i0 * out_stride, out_stride,
+           value_panels * panel_width);
     for (int64_t p = 0; p < value_panels; ++p)
       multiply_panel(scores, key_block, n, padded_keys, values + p * value_panel, panel_width, out + i0 * out_stride + p * panel_width,
                      out_stride, true, {.read = values + (p + 1) * value_panel, .read_size = value_panel});

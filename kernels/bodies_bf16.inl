@@ -124,9 +124,8 @@ void attention_block_bf16(MultiplyBf16 multiply, const Bf16* q, int64_t q_stride
     for (int64_t p = 0; p < num_panels; ++p)
       multiply(q + i0 * q_stride, q_stride, q_step, n, head_dim, keys + p * head_dim * panel_width, head_dim * group_width, panel_width,
                scores + p * panel_width, key_block, false);
-    for (int64_t i = 0; i < n; i += num_lanes)
-      soften_rows(scores + i * key_block, n - i < num_lanes ? n - i : num_lanes, num_keys, padded_keys, bias ? bias + (i0 + i) * bias_stride : nullptr,
-                  bias_stride, state + i0 + i, out + (i0 + i) * out_stride, out_stride, value_panels * panel_width);
+    soften(scores, n, num_keys, padded_keys, bias ? bias + i0 * bias_stride : nullptr, bias_stride, state + i0, out + i0 * out_stride, out_stride,
+           value_panels * panel_width);
     for (int64_t i = 0; i < n; ++i) round_to_bf16(scores + i * key_block, padded_keys, weights + i * key_block);
     for (int64_t p = 0; p < value_panels; ++p)
       multiply(weights, key_block, bf16_step, n, padded_keys, values + p * padded_keys * panel_width, padded_keys * group_width,

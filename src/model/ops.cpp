@@ -61,19 +61,17 @@ void product_f32(const Linear& w, const Rows& x, std::int64_t rows, const Place&
     thread_local FloatBuffer buffer(static_cast<std::size_t>(most_f32.rows * panel_width));
     float* const sums = buffer.data();
     for (std::int64_t d = 0; d < depth; d += cut.depth) {
-      const std::int64_t now = std::min(cut.depth, depth - d);
-      const float *const from = x.f32 + first * x.stride + d, *const panel = w.packed + (p * depth + d) * panel_width, *const next = panel + now * panel_width;
-      if (d + now < depth) {
-        const std::int64_t then = std::min(cut.depth, depth - d - now);
-        k.multiply_panel(from, x.stride, n, now, panel, columns, sums, panel_width, d > 0, {.read = next, .read_size = then * panel_width});
-        continue;
-      }
-      const std::int64_t then = p + 1 < panels ? std::min(cut.depth, depth) * panel_width : 0;
-      for (std::int64_t i = 0; i < n; i += cut.whole_rows) {  // finished while they are near
-        const std::int64_t m = std::min(cut.whole_rows, n - i), share = then * m / n;
-        k.multiply_panel(from + i * x.stride, x.stride, m, now, panel, columns, sums + i * panel_width, panel_width, d > 0,
-                         {.read = next + i * then / n, .read_size = share, .written = y.at + (first + i) * y.stride + p * panel_width, .written_stride = y.stride});
-        finish(first + i, m, p * panel_width, columns, sums + i * panel_width);
+      const std::int64_t now = std::min(cut.depth, depth - d), rest = depth - d - now;
+      const float* const panel = w.packed + (p * depth + d) * panel_width;
+      // The next piece, of the next panel after the last one, lies right behind this one.
+      const std::int64_t then = std::min(cut.depth, rest > 0 ? rest : p + 1 < panels ? depth : 0) * panel_width;
+      const std::int64_t step = rest > 0 ? n : cut.whole_rows;  // the last sums are finished while they are near
+      for (std::int64_t i = 0; i < n; i += step) {
+        const std::int64_t m = std::min(step, n - i);
+        kernels::Ahead ahead{.read = panel + now * panel_width + then * i / n, .read_size = then * m / n};
+        if (rest == 0) ahead.written = y.at + (first + i) * y.stride + p * panel_width, ahead.written_stride = y.stride;
+        k.multiply_panel(x.f32 + (first + i) * x.stride + d, x.stride, m, now, panel, columns, sums + i * panel_width, panel_width, d > 0, ahead);
+        if (rest == 0) finish(first + i, m, p * panel_width, columns, sums + i * panel_width);
       }
     }
   });
