@@ -26,9 +26,12 @@ void product(benchmark::State& state, const std::string& name, Numerics numerics
   }
   const Linear& linear = weights->linear;
   const FloatBuffer x = random_floats(p.m * p.k, "x");
+  Operand operand;  // in the dtype of the profile, as peers have it
+  operand.resize(numerics, p.m, p.k);
+  for (int64_t i = 0; i < p.m; ++i) operand.put(i, x.data() + i * p.k, 1.0f);
   FloatBuffer y(static_cast<std::size_t>(p.m * p.n));
   time_flops(state, 2.0 * static_cast<double>(p.m) * static_cast<double>(p.k) * static_cast<double>(p.n), numerics, threads,
-             [&] { multiply(linear, x.data(), p.m, y.data()); });
+             [&] { multiply(linear, operand, p.m, y.data()); });
   const bool right = checked(name, [&] {
     constexpr int64_t few = 8;
     for (const int64_t first : {int64_t{0}, p.m - few}) {

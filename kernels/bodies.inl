@@ -5,6 +5,7 @@
 
 #include "kernels/kernels.hpp"
 #include "kernels/lanes.hpp"
+#include "kernels/tile_ahead.hpp"
 
 namespace reel::kernels::REEL_ISA {
 namespace {
@@ -14,35 +15,8 @@ using std::int64_t;
 inline constexpr int tile_rows = 6;
 // A register tile is 6 x 64 on AVX-512 (24 of 32 registers hold sums) and 6 x 16 on AVX2 (12 of 16).
 // Panels come from the second-level cache: rows so far ahead are asked for.
-inline constexpr int64_t prefetch_rows = 8;
+inline constexpr int64_t prefetch_rows = 8, float_bytes = sizeof(float);
 
-// What a whole tile asks for beside: one line at each k, in turns. The first turns are for the rows of the next tile, the others for
-// what the caller reads next. Addresses, not pointers: some lie beyond their array.
-struct TileAhead {
-  static constexpr int64_t turns = 16;
-  std::uintptr_t at[turns];
-  int64_t rows_step, read_step;  // bytes from tile to tile
-  float* written;
-  int64_t written_stride;
-
-  TileAhead(const float* a, int64_t a_stride, int64_t rows, int64_t depth, const Ahead& asked)
-      : rows_step(tile_rows * a_stride * float_bytes), read_step((asked.read_size * tile_rows + rows - 1) / rows * float_bytes),
-        written(asked.written), written_stride(asked.written_stride) {
-    const int64_t reads = (read_step / float_bytes + depth - 1) / depth;
-    for (int64_t t = 0; t < turns; ++t)
-      at[t] = t < tile_rows           ? address(a) + static_cast<std::uintptr_t>(rows_step + t * a_stride * float_bytes)
-              : t - tile_rows < reads ? address(asked.read) + static_cast<std::uintptr_t>((t - tile_rows) * depth * float_bytes)
-                                      : at[t - tile_rows];
-  }
-  void next_tile() {
-    for (int64_t t = 0; t < turns; ++t) at[t] += static_cast<std::uintptr_t>(t < tile_rows ? rows_step : read_step);
-    if (written) written += tile_rows * written_stride;
-  }
-
- private:
-  static constexpr int64_t float_bytes = sizeof(float);
-  static std::uintptr_t address(const float* p) { return reinterpret_cast<std::uintptr_t>(p); }
-};
 struct NothingAhead {};
 
 template <int Rows, int Vectors, class What>
@@ -54,9 +28,13 @@ REEL_INLINE void multiply_tile(const float* a, int64_t a_stride, int64_t depth, 
       for (int i = 0; i < Rows; ++i)
         for (int j = 0; j < Vectors; ++j) fetch_to_write(ahead.written + i * ahead.written_stride + j * num_lanes);
   F32x16 sum[Rows][Vectors];
-  for (int i = 0; i < Rows; ++i)
-    for (int j = 0; j < Vectors; ++j)
-      sum[i][j] = accumulate ? F32x16::load(c + i * c_stride + j * num_lanes) : F32x16::set(0.0f);
+  if (accumulate) {
+    for (int i = 0; i < Rows; ++i)
+      for (int j = 0; j < Vectors; ++j) sum[i][j] = F32x16::load(c + i * c_stride + j * num_lanes);
+  } else {
+    for (int i = 0; i < Rows; ++i)
+      for (int j = 0; j < Vectors; ++j) sum[i][j] = F32x16::set(0.0f);
+  }
 #if defined(REEL_NEGATIVE_K_SPLIT)  // negative control of the bits matrix: two partial sums must change the digest
   F32x16 odd[Rows][Vectors];
   for (int i = 0; i < Rows; ++i)
@@ -109,7 +87,7 @@ REEL_INLINE void multiply_rows(const float* a, int64_t a_stride, int64_t depth, 
 // Whole tiles that ask for what comes next. A function of its own: in a larger one GCC keeps the sums in memory.
 __attribute__((noinline)) void multiply_whole_tiles(const float* a, int64_t a_stride, int64_t rows, int64_t depth, const float* panel, float* c,
                                                     int64_t c_stride, bool accumulate, const Ahead& asked) {
-  TileAhead ahead(a, a_stride, rows, depth, asked);
+  TileAhead ahead(a, a_stride * float_bytes, tile_rows, rows, depth, asked);
   for (int64_t i = 0; i + tile_rows <= rows; i += tile_rows, ahead.next_tile())
     multiply_tile<tile_rows, panel_width / num_lanes>(a + i * a_stride, a_stride, depth, panel, c + i * c_stride, c_stride, accumulate, ahead);
 }
@@ -176,9 +154,19 @@ void finish_panel(const float* c, int64_t c_stride, int64_t rows, int64_t column
     });
 }
 
-// Scores of at most 16 rows become weights e^(score - max), and what the rows have summed up so far fades to the new maximum.
-REEL_INLINE void soften_rows(float* scores, int64_t rows, int64_t num_keys, int64_t padded_keys, const float* bias, int64_t bias_stride,
-                             SoftmaxState* state, float* out, int64_t out_stride, int64_t out_width) {
+#if defined(REEL_LANES_AVX512)
+inline constexpr int soften_chunks = 2;
+#else
+inline constexpr int soften_chunks = 1;
+#endif
+REEL_INLINE void store_weight(const F32x16& e, float* to) { e.store(to); }
+REEL_INLINE void store_weight(const F32x16& e, Bf16* to) { store_rounded<false>(e, to); }
+
+// Scores of at most 16 rows become weights e^(score - max), in place or rounded; what the rows have summed up so far fades to the
+// new maximum.
+template <class Weight>
+REEL_INLINE void soften_rows(float* scores, Weight* weights, int64_t rows, int64_t num_keys, int64_t padded_keys, const float* bias,
+                             int64_t bias_stride, SoftmaxState* state, float* out, int64_t out_stride, int64_t out_width) {
   alignas(64) float before[num_lanes] = {}, after[num_lanes] = {}, fade[num_lanes];
   for (int64_t i = 0; i < rows; ++i) {
     float* const score = scores + i * key_block;
@@ -194,12 +182,14 @@ REEL_INLINE void soften_rows(float* scores, int64_t rows, int64_t num_keys, int6
   }
   exp(F32x16::load(before) - F32x16::load(after)).store(fade);
   for (int64_t i = 0; i < rows; ++i) {
-    const F32x16 shift = F32x16::set(after[i]);
+    const auto shift = Lanes<soften_chunks>::set(after[i]);
     F32x16 sum = F32x16::set(0.0f);
-    for (float* score = scores + i * key_block; score < scores + i * key_block + padded_keys; score += num_lanes) {
-      const F32x16 e = exp<false>(F32x16::load(score) - shift);
-      sum = sum + e;
-      e.store(score);
+    for (int64_t j = i * key_block; j < i * key_block + padded_keys; j += soften_chunks * num_lanes) {
+      const auto e = exp<false>(Lanes<soften_chunks>::load(scores + j) - shift);
+      for (int c = 0; c < soften_chunks; ++c) {
+        sum = sum + e.chunk(c);
+        store_weight(e.chunk(c), weights + j + c * num_lanes);
+      }
     }
     state[i] = {after[i], std::fma(state[i].sum, fade[i], sum_lanes(sum))};
     if (after[i] != before[i])  // it fades by exactly 1 otherwise
@@ -208,29 +198,38 @@ REEL_INLINE void soften_rows(float* scores, int64_t rows, int64_t num_keys, int6
 }
 
 // The same of any number of rows.
-REEL_INLINE void soften(float* scores, int64_t rows, int64_t num_keys, int64_t padded_keys, const float* bias, int64_t bias_stride, SoftmaxState* state,
-                        float* out, int64_t out_stride, int64_t out_width) {
+template <class Weight>
+REEL_INLINE void soften(float* scores, Weight* weights, int64_t rows, int64_t num_keys, int64_t padded_keys, const float* bias, int64_t bias_stride,
+                        SoftmaxState* state, float* out, int64_t out_stride, int64_t out_width) {
   for (int64_t i = 0; i < rows; i += num_lanes)
-    soften_rows(scores + i * key_block, rows - i < num_lanes ? rows - i : num_lanes, num_keys, padded_keys, bias ? bias + i * bias_stride : nullptr,
+    soften_rows(scores + i * key_block, weights + i * key_block, rows - i < num_lanes ? rows - i : num_lanes, num_keys, padded_keys, bias ? bias + i * bias_stride : nullptr,
                 bias_stride, state + i, out + i * out_stride, out_stride, out_width);
 }
+
+// Keys of a block are packed in whole panels; of the last one only those steps are used that hold a key.
+struct KeyBlock {
+  int64_t packed, used;
+  explicit KeyBlock(int64_t num_keys)
+      : packed((num_keys + panel_width - 1) / panel_width * panel_width), used((num_keys + bf16_step - 1) / bf16_step * bf16_step) {}
+  int64_t columns(int64_t panel) const { return used - panel * panel_width < panel_width ? used - panel * panel_width : panel_width; }
+};
 
 void attention_block(const float* q, int64_t q_stride, int64_t rows, int64_t head_dim, const float* keys,
                      const float* values, int64_t value_panels, int64_t num_keys, const float* bias,
                      int64_t bias_stride, SoftmaxState* state, float* out, int64_t out_stride) {
   alignas(64) float scores[attention_rows * key_block];
-  const int64_t num_panels = (num_keys + panel_width - 1) / panel_width, padded_keys = num_panels * panel_width;
-  const int64_t key_panel = head_dim * panel_width, value_panel = padded_keys * panel_width;
+  const KeyBlock block(num_keys);
+  const int64_t key_panel = head_dim * panel_width, value_panel = block.packed * panel_width;
   for (int64_t i0 = 0; i0 < rows; i0 += attention_rows) {
     const int64_t n = rows - i0 < attention_rows ? rows - i0 : attention_rows;
-    for (int64_t p = 0; p < num_panels; ++p)  // panels lie one behind the other, those of the next block as well
-      multiply_panel(q + i0 * q_stride, q_stride, n, head_dim, keys + p * key_panel, panel_width, scores + p * panel_width, key_block, false,
-                     {.read = keys + (p + 1) * key_panel, .read_size = key_panel});
-    soften(scores, n, num_keys, padded_keys, bias ? bias + i0 * bias_stride : nullptr, bias_stride, state + i0, out + i0 * out_stride, out_stride,
+    for (int64_t p = 0; p * panel_width < num_keys; ++p)  // panels lie one behind the other, those of the next block as well
+      multiply_panel(q + i0 * q_stride, q_stride, n, head_dim, keys + p * key_panel, block.columns(p), scores + p * panel_width, key_block, false,
+                     {.read = keys + (p + 1) * key_panel, .part_bytes = key_panel * float_bytes});
+    soften(scores, scores, n, num_keys, block.used, bias ? bias + i0 * bias_stride : nullptr, bias_stride, state + i0, out + i0 * out_stride, out_stride,
            value_panels * panel_width);
     for (int64_t p = 0; p < value_panels; ++p)
-      multiply_panel(scores, key_block, n, padded_keys, values + p * value_panel, panel_width, out + i0 * out_stride + p * panel_width,
-                     out_stride, true, {.read = values + (p + 1) * value_panel, .read_size = value_panel});
+      multiply_panel(scores, key_block, n, num_keys, values + p * value_panel, panel_width, out + i0 * out_stride + p * panel_width,
+                     out_stride, true, {.read = values + (p + 1) * value_panel, .part_bytes = value_panel * float_bytes});
   }
 }
 
@@ -327,7 +326,11 @@ const Table kernel_table{.name = REEL_ISA_NAME,
                          .divide = divide,
                          .round_to_bf16 = round_to_bf16,
                          .round_row = round_row,
+#if defined(REEL_PAIRS_BY_INSTRUCTION)
+                         .multiply_pairs = pairs::multiply,
+#else
                          .multiply_pairs = multiply_pairs,
+#endif
                          .multiply_blocks = multiply_blocks,
                          .attention_block_bf16 = attention_block_bf16};
 

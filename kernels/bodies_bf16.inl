@@ -86,31 +86,31 @@ REEL_INLINE void multiply_widened(const Bf16* a, int64_t a_stride, int64_t a_ste
   }
 }
 
+#if !defined(REEL_PAIRS_BY_INSTRUCTION)
 void multiply_pairs(const Bf16* a, int64_t a_stride, int64_t a_step, int64_t rows, int64_t depth, const Bf16* panel, int64_t group_stride,
-                    int64_t columns, float* c, int64_t c_stride, bool accumulate) {
+                    int64_t columns, float* c, int64_t c_stride, bool accumulate, const Ahead&) {
   multiply_widened<false>(a, a_stride, a_step, rows, depth, panel, group_stride, columns, c, c_stride, accumulate);
 }
+#endif
 
 void multiply_blocks(const Bf16* a, int64_t a_stride, int64_t a_step, int64_t rows, int64_t depth, const Bf16* panel, int64_t group_stride,
-                     int64_t columns, float* c, int64_t c_stride, bool accumulate) {
+                     int64_t columns, float* c, int64_t c_stride, bool accumulate, const Ahead&) {
   multiply_widened<true>(a, a_stride, a_step, rows, depth, panel, group_stride, columns, c, c_stride, accumulate);
 }
 
-REEL_INLINE Bf16 rounded_to_bf16(float x) {
-  std::uint32_t bits;
-  std::memcpy(&bits, &x, sizeof bits);
-  const std::uint32_t rounded = (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16, nan = bits >> 16 | 0x40u;
-  return static_cast<Bf16>((bits & 0x7fffffffu) > 0x7f800000u ? nan : rounded);
-}
-
 void round_to_bf16(const float* x, int64_t n, Bf16* y) {
-  for (int64_t i = 0; i < n; ++i) y[i] = rounded_to_bf16(x[i]);
+  int64_t i = 0;
+  for (; i + num_lanes <= n; i += num_lanes) store_rounded(F32x16::load(x + i), y + i);
+  Bf16 rest[num_lanes];
+  if (i < n) store_rounded(F32x16::load_first(x + i, n - i), rest);
+  for (int64_t j = i; j < n; ++j) y[j] = rest[j - i];
 }
 
 void round_row(const float* x, float scale, int64_t n, Bf16* y, int64_t step) {
-  for (; n >= bf16_step; n -= bf16_step, x += bf16_step, y += step)
-    for (int64_t i = 0; i < bf16_step; ++i) y[i] = rounded_to_bf16(x[i] * scale);
-  for (int64_t i = 0; n > 0 && i < bf16_step; ++i) y[i] = i < n ? rounded_to_bf16(x[i] * scale) : Bf16{0};
+  const F32x16 by = F32x16::set(scale);
+  for (; n > 0; n -= bf16_step, x += bf16_step, y += step)
+    for (int64_t i = 0; i < bf16_step; i += num_lanes)
+      store_rounded(n - i >= num_lanes ? F32x16::load(x + i) * by : F32x16::load_first(x + i, n - i) * by, y + i);
 }
 
 void attention_block_bf16(MultiplyBf16 multiply, const Bf16* q, int64_t q_stride, int64_t q_step, int64_t rows, int64_t head_dim, const Bf16* keys,
@@ -118,17 +118,18 @@ void attention_block_bf16(MultiplyBf16 multiply, const Bf16* q, int64_t q_stride
                           SoftmaxState* state, float* out, int64_t out_stride) {
   alignas(64) float scores[attention_rows * key_block];
   alignas(64) Bf16 weights[attention_rows * key_block];
-  const int64_t num_panels = (num_keys + panel_width - 1) / panel_width, padded_keys = num_panels * panel_width;
+  constexpr int64_t half_bytes = sizeof(Bf16);
+  const KeyBlock block(num_keys);
+  const int64_t key_panel = head_dim * panel_width, value_panel = block.packed * panel_width;
   for (int64_t i0 = 0; i0 < rows; i0 += attention_rows) {
     const int64_t n = rows - i0 < attention_rows ? rows - i0 : attention_rows;
-    for (int64_t p = 0; p < num_panels; ++p)
-      multiply(q + i0 * q_stride, q_stride, q_step, n, head_dim, keys + p * head_dim * panel_width, head_dim * group_width, panel_width,
-               scores + p * panel_width, key_block, false);
-    soften(scores, n, num_keys, padded_keys, bias ? bias + i0 * bias_stride : nullptr, bias_stride, state + i0, out + i0 * out_stride, out_stride,
+    for (int64_t p = 0; p * panel_width < num_keys; ++p)
+      multiply(q + i0 * q_stride, q_stride, q_step, n, head_dim, keys + p * key_panel, head_dim * group_width, block.columns(p),
+               scores + p * panel_width, key_block, false, {.read = keys + (p + 1) * key_panel, .part_bytes = key_panel * half_bytes});
+    soften(scores, weights, n, num_keys, block.used, bias ? bias + i0 * bias_stride : nullptr, bias_stride, state + i0, out + i0 * out_stride, out_stride,
            value_panels * panel_width);
-    for (int64_t i = 0; i < n; ++i) round_to_bf16(scores + i * key_block, padded_keys, weights + i * key_block);
     for (int64_t p = 0; p < value_panels; ++p)
-      multiply(weights, key_block, bf16_step, n, padded_keys, values + p * padded_keys * panel_width, padded_keys * group_width,
-               panel_width, out + i0 * out_stride + p * panel_width, out_stride, true);
+      multiply(weights, key_block, bf16_step, n, block.used, values + p * value_panel, block.packed * group_width, panel_width,
+               out + i0 * out_stride + p * panel_width, out_stride, true, {.read = values + (p + 1) * value_panel, .part_bytes = value_panel * half_bytes});
   }
 }

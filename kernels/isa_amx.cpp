@@ -86,7 +86,7 @@ bool ask_for_tiles() {
 }
 
 void multiply_blocks(const Bf16* a, int64_t a_stride, int64_t a_step, int64_t rows, int64_t depth, const Bf16* panel, int64_t group_stride,
-                     int64_t columns, float* c, int64_t c_stride, bool accumulate) {
+                     int64_t columns, float* c, int64_t c_stride, bool accumulate, const Ahead&) {
   const int64_t whole = rows / 32 * 32, rest = rows - whole;
   if (whole > 0) {
     shape_tiles(16, 16);

@@ -2,6 +2,7 @@
 
 #include <cpuid.h>
 
+#include <algorithm>
 #include <cstring>
 
 namespace reel::kernels {
@@ -11,19 +12,18 @@ extern const Table kernel_table;
 }
 namespace avx2 {
 extern const Table kernel_table;
-void transpose_16x16(const float* w, std::int64_t stride, float* to);
+void transpose_16x16(const float* w, std::int64_t stride, float* to, std::int64_t to_stride);
 }
 namespace scalar {
 extern const Table kernel_table;
 }
 namespace avx512bf16 {
-void multiply_pairs(const Bf16*, std::int64_t, std::int64_t, std::int64_t, std::int64_t, const Bf16*, std::int64_t, std::int64_t, float*,
-                    std::int64_t, bool);
+extern const Table kernel_table;
 }
 namespace amx {
 bool ask_for_tiles();
 void multiply_blocks(const Bf16*, std::int64_t, std::int64_t, std::int64_t, std::int64_t, const Bf16*, std::int64_t, std::int64_t, float*,
-                     std::int64_t, bool);
+                     std::int64_t, bool, const Ahead&);
 }
 
 namespace {
@@ -59,31 +59,28 @@ bool same_bits(MultiplyBf16 instruction, MultiplyBf16 ours) {
     }
     std::memcpy(x, start, sizeof x);
     std::memcpy(y, start, sizeof y);
-    instruction(a, depth, bf16_step, rows, depth, panel, depth * group_width, panel_width, x, panel_width, true);
-    ours(a, depth, bf16_step, rows, depth, panel, depth * group_width, panel_width, y, panel_width, true);
+    instruction(a, depth, bf16_step, rows, depth, panel, depth * group_width, panel_width, x, panel_width, true, {});
+    ours(a, depth, bf16_step, rows, depth, panel, depth * group_width, panel_width, y, panel_width, true, {});
     if (std::memcmp(x, y, sizeof x) != 0) return false;
   }
   return true;
 }
 
 std::vector<const Table*> find_tables() {
-  static Table with_tiles, with_pairs;
+  static Table with_tiles;
   std::vector<const Table*> tables;
   const Table& avx512 = avx512::kernel_table;
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512cd")) {
+    const bool pairs = __builtin_cpu_supports("avx512bf16") && same_bits(avx512bf16::kernel_table.multiply_pairs, avx512.multiply_pairs);
     if (has_amx_bf16() && same_bits(amx::multiply_blocks, avx512.multiply_blocks)) {
-      with_tiles = avx512;
+      with_tiles = pairs ? avx512bf16::kernel_table : avx512;
+      with_tiles.multiply_pairs = avx512.multiply_pairs;  // faster than the instruction where tiles are
       with_tiles.name = "amx";
       with_tiles.multiply_blocks = amx::multiply_blocks;
       tables.push_back(&with_tiles);
     }
-    if (__builtin_cpu_supports("avx512bf16") && same_bits(avx512bf16::multiply_pairs, avx512.multiply_pairs)) {
-      with_pairs = avx512;
-      with_pairs.name = "avx512bf16";
-      with_pairs.multiply_pairs = avx512bf16::multiply_pairs;
-      tables.push_back(&with_pairs);
-    }
+    if (pairs) tables.push_back(&avx512bf16::kernel_table);
     tables.push_back(&avx512);
   }
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) tables.push_back(&avx2::kernel_table);
@@ -113,7 +110,7 @@ void use(const Table& chosen) { current = &chosen; }
 void pack_panel(const float* w, std::int64_t n, std::int64_t k, std::int64_t stride, float* packed) {
   const std::int64_t count = n < panel_width ? n : panel_width, whole = count == panel_width ? k / 16 * 16 : 0;
   for (std::int64_t i = 0; i < whole; i += 16)
-    for (std::int64_t j = 0; j < panel_width; j += 16) avx2::transpose_16x16(w + j * stride + i, stride, packed + i * panel_width + j);
+    for (std::int64_t j = 0; j < panel_width; j += 16) avx2::transpose_16x16(w + j * stride + i, stride, packed + i * panel_width + j, panel_width);
   for (std::int64_t i = whole; i < k; ++i) {
     float* row = packed + i * panel_width;
     for (std::int64_t j = 0; j < count; ++j) row[j] = w[j * stride + i];
@@ -122,17 +119,21 @@ void pack_panel(const float* w, std::int64_t n, std::int64_t k, std::int64_t str
 }
 
 void pack_panel(const float* w, std::int64_t n, std::int64_t k, std::int64_t stride, Bf16* packed) {
-  const std::int64_t count = n < panel_width ? n : panel_width;
-  std::memset(packed, 0, static_cast<std::size_t>(padded_depth(k) * panel_width) * sizeof(Bf16));
-  Bf16 rounded[256];
-  for (std::int64_t j = 0; j < count; ++j) {
-    Bf16* to = packed + j / group_width * group_width * padded_depth(k) + j % group_width * 2;
-    for (std::int64_t first = 0; first < k; first += 256) {
-      const std::int64_t m = k - first < 256 ? k - first : 256;
-      table().round_to_bf16(w + j * stride + first, m, rounded);
-      for (std::int64_t i = 0; i < m; ++i) to[(first + i) / 2 * 2 * group_width + (first + i) % 2] = rounded[i];
+  constexpr std::int64_t piece = 256;
+  const std::int64_t depth = padded_depth(k);
+  alignas(64) Bf16 rounded[group_width][piece];
+  for (std::int64_t group = 0; group < panel_width; group += group_width)
+    for (std::int64_t first = 0; first < depth; first += piece) {
+      const std::int64_t m = depth - first < piece ? depth - first : piece, given = k - first < m ? k - first : m;
+      for (std::int64_t j = 0; j < group_width; ++j) {
+        const std::int64_t count = group + j < n ? given : 0;
+        table().round_to_bf16(w + (group + j) * stride + first, count, rounded[j]);
+        std::fill(rounded[j] + count, rounded[j] + m, Bf16{0});
+      }
+      for (std::int64_t i = 0; i < m; i += bf16_step)  // as 16 x 16 pairs
+        avx2::transpose_16x16(reinterpret_cast<const float*>(rounded[0] + i), piece / 2,
+                              reinterpret_cast<float*>(packed + group * depth + (first + i) * group_width), group_width);
     }
-  }
 }
 
 }  // namespace reel::kernels

@@ -22,6 +22,15 @@ using Bf16 = std::uint16_t;
 inline constexpr std::int64_t bf16_step = 32;
 constexpr std::int64_t padded_depth(std::int64_t k) { return (k + bf16_step - 1) / bf16_step * bf16_step; }
 
+/// What a caller will read and write next. A product asks for it while it computes, so that nothing waits for it; no bit depends
+/// on it.
+struct Ahead {
+  const void* read = nullptr;  ///< `parts` of `part_bytes` each, asked for in even shares as rows pass
+  std::int64_t part_bytes = 0, parts = 1, part_stride = 0;  // bytes
+  float* written = nullptr;  ///< [rows, 64]: where the sums go in the end
+  std::int64_t written_stride = 0;
+};
+
 /// Columns of a packed bf16 panel that lie together: a panel is [4][K/2][16][2] and holds (w[j, 2p], w[j, 2p+1]) side by side.
 inline constexpr std::int64_t group_width = 16;
 
@@ -29,18 +38,10 @@ inline constexpr std::int64_t group_width = 16;
 /// row i of `a` is a[i*a_stride + k/32*a_step + k%32]: a_step = 32 for rows that lie in one piece, a_stride = 32 for a tile of
 /// AMX in one piece. The groups of the panel are `group_stride` elements apart (16 times the depth it was packed with).
 using MultiplyBf16 = void (*)(const Bf16* a, std::int64_t a_stride, std::int64_t a_step, std::int64_t rows, std::int64_t depth,
-                              const Bf16* panel, std::int64_t group_stride, std::int64_t columns, float* c, std::int64_t c_stride, bool accumulate);
+                              const Bf16* panel, std::int64_t group_stride, std::int64_t columns, float* c, std::int64_t c_stride, bool accumulate,
+                              const Ahead& ahead);
 
 enum class Activation { none, gelu_tanh, silu };
-
-/// What a caller will read and write next. A product asks for it while it computes, so that nothing waits for it; no bit depends
-/// on it.
-struct Ahead {
-  const float* read = nullptr;  ///< `read_size` floats, asked for in even shares as rows pass
-  std::int64_t read_size = 0;
-  float* written = nullptr;  ///< [rows, 64]: where the sums go in the end
-  std::int64_t written_stride = 0;
-};
 
 /// Running state of an attention row: maximum score and sum of exponentials.
 struct SoftmaxState {

@@ -115,65 +115,74 @@ REEL_INLINE Part part_scale_exponent(const Part& y, const Part& magic) {
 
 #endif
 
-/// Sixteen f32 lanes.
-struct F32x16 {
-  Part part[num_parts];
-
-  static constexpr int part_lanes = num_lanes / num_parts;
+/// Chunks of sixteen f32 lanes, side by side: several chains of operations hide each other's latency.
+template <int Chunks>
+struct Lanes {
+  static constexpr int size = Chunks * num_parts, part_lanes = num_lanes / num_parts;
+  Part part[size];
 
   template <class F>
-  static REEL_INLINE F32x16 each(F f) {
-    F32x16 r;
-    for (int i = 0; i < num_parts; ++i) r.part[i] = f(i);
+  static REEL_INLINE Lanes each(F f) {
+    Lanes r;
+    for (int i = 0; i < size; ++i) r.part[i] = f(i);
     return r;
   }
-  static REEL_INLINE F32x16 load(const float* p) {
+  static REEL_INLINE Lanes load(const float* p) {
     return each([&](int i) { return Part::load_unaligned(p + i * part_lanes); });
   }
-  static REEL_INLINE F32x16 set(float x) {
+  static REEL_INLINE Lanes set(float x) {
     return each([&](int) { return Part(x); });
   }
   /// The first n lanes from p, `fill` in the others.
-  static REEL_INLINE F32x16 load_first(const float* p, std::int64_t n, float fill = 0.0f) {
-    alignas(64) float t[num_lanes];
-    for (int i = 0; i < num_lanes; ++i) t[i] = i < n ? p[i] : fill;
+  static REEL_INLINE Lanes load_first(const float* p, std::int64_t n, float fill = 0.0f) {
+    alignas(64) float t[Chunks * num_lanes];
+    for (int i = 0; i < Chunks * num_lanes; ++i) t[i] = i < n ? p[i] : fill;
     return load(t);
   }
   REEL_INLINE void store(float* p) const {
-    for (int i = 0; i < num_parts; ++i) part[i].store_unaligned(p + i * part_lanes);
+    for (int i = 0; i < size; ++i) part[i].store_unaligned(p + i * part_lanes);
   }
   REEL_INLINE void store_first(float* p, std::int64_t n) const {
-    alignas(64) float t[num_lanes];
+    alignas(64) float t[Chunks * num_lanes];
     store(t);
-    for (int i = 0; i < num_lanes && i < n; ++i) p[i] = t[i];
+    for (int i = 0; i < Chunks * num_lanes && i < n; ++i) p[i] = t[i];
   }
-  friend REEL_INLINE F32x16 operator+(const F32x16& a, const F32x16& b) {
+  REEL_INLINE Lanes<1> chunk(int c) const {
+    return Lanes<1>::each([&](int i) { return part[c * num_parts + i]; });
+  }
+  friend REEL_INLINE Lanes operator+(const Lanes& a, const Lanes& b) {
     return each([&](int i) { return a.part[i] + b.part[i]; });
   }
-  friend REEL_INLINE F32x16 operator-(const F32x16& a, const F32x16& b) {
+  friend REEL_INLINE Lanes operator-(const Lanes& a, const Lanes& b) {
     return each([&](int i) { return a.part[i] - b.part[i]; });
   }
-  friend REEL_INLINE F32x16 operator*(const F32x16& a, const F32x16& b) {
+  friend REEL_INLINE Lanes operator*(const Lanes& a, const Lanes& b) {
     return each([&](int i) { return a.part[i] * b.part[i]; });
   }
-  friend REEL_INLINE F32x16 operator/(const F32x16& a, const F32x16& b) {
+  friend REEL_INLINE Lanes operator/(const Lanes& a, const Lanes& b) {
     return each([&](int i) { return a.part[i] / b.part[i]; });
   }
 };
+using F32x16 = Lanes<1>;
 
 /// a*b + c with one rounding.
-REEL_INLINE F32x16 fma(const F32x16& a, const F32x16& b, const F32x16& c) {
-  return F32x16::each([&](int i) { return part_fma(a.part[i], b.part[i], c.part[i]); });
+template <int Chunks>
+REEL_INLINE Lanes<Chunks> fma(const Lanes<Chunks>& a, const Lanes<Chunks>& b, const Lanes<Chunks>& c) {
+  return Lanes<Chunks>::each([&](int i) { return part_fma(a.part[i], b.part[i], c.part[i]); });
 }
-REEL_INLINE F32x16 max(const F32x16& a, const F32x16& b) {
-  return F32x16::each([&](int i) { return part_max(a.part[i], b.part[i]); });
+template <int Chunks>
+REEL_INLINE Lanes<Chunks> max(const Lanes<Chunks>& a, const Lanes<Chunks>& b) {
+  return Lanes<Chunks>::each([&](int i) { return part_max(a.part[i], b.part[i]); });
 }
-REEL_INLINE F32x16 min(const F32x16& a, const F32x16& b) {
-  return F32x16::each([&](int i) { return part_min(a.part[i], b.part[i]); });
+template <int Chunks>
+REEL_INLINE Lanes<Chunks> min(const Lanes<Chunks>& a, const Lanes<Chunks>& b) {
+  return Lanes<Chunks>::each([&](int i) { return part_min(a.part[i], b.part[i]); });
 }
-REEL_INLINE F32x16 sqrt(const F32x16& a) {
-  return F32x16::each([&](int i) { return part_sqrt(a.part[i]); });
+template <int Chunks>
+REEL_INLINE Lanes<Chunks> sqrt(const Lanes<Chunks>& a) {
+  return Lanes<Chunks>::each([&](int i) { return part_sqrt(a.part[i]); });
 }
+
 /// Asks for a line that will be read, or written; any address will do.
 REEL_INLINE void fetch([[maybe_unused]] const void* p) {
 #if !defined(REEL_LANES_SCALAR)
@@ -183,6 +192,34 @@ REEL_INLINE void fetch([[maybe_unused]] const void* p) {
 REEL_INLINE void fetch_to_write([[maybe_unused]] const void* p) {
 #if !defined(REEL_LANES_SCALAR)
   __builtin_prefetch(p, 1, 3);
+#endif
+}
+/// to[i] = lane i rounded to bf16, nearest even; NaN stays NaN. Not OfAny: of lanes that are zero or normal, for which the instruction
+/// does the same.
+template <bool OfAny = true>
+REEL_INLINE void store_rounded(const F32x16& a, std::uint16_t* to) {
+#if defined(__AVX512BF16__)
+  if (!OfAny) {
+    const __m256bh rounded = _mm512_cvtneps_pbh(a.part[0]);
+    std::memcpy(to, &rounded, sizeof rounded);
+    return;
+  }
+#endif
+#if defined(REEL_LANES_AVX512)
+  const __m512 x = a.part[0];
+  const __m512i bits = _mm512_castps_si512(x), upper = _mm512_srli_epi32(bits, 16), odd = _mm512_and_si512(upper, _mm512_set1_epi32(1));
+  __m512i rounded = _mm512_srli_epi32(_mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd), 16);
+  if (OfAny) rounded = _mm512_mask_or_epi32(rounded, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), upper, _mm512_set1_epi32(0x40));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtepi32_epi16(rounded));
+#else
+  alignas(64) float lanes[num_lanes];
+  std::uint32_t bits[num_lanes];
+  a.store(lanes);
+  std::memcpy(bits, lanes, sizeof bits);
+  for (int i = 0; i < num_lanes; ++i) {
+    const std::uint32_t rounded = (bits[i] + 0x7fffu + (bits[i] >> 16 & 1u)) >> 16, nan = bits[i] >> 16 | 0x40u;
+    to[i] = static_cast<std::uint16_t>(OfAny && (bits[i] & 0x7fffffffu) > 0x7f800000u ? nan : rounded);
+  }
 #endif
 }
 /// (x1, x0, x3, x2, ...)
@@ -225,52 +262,56 @@ REEL_INLINE float sum_lanes(const F32x16& a) { return fold_lanes(a, Sum{}); }
 REEL_INLINE float max_lanes(const F32x16& a) { return fold_lanes(a, Larger{}); }
 
 /// e^x. Max error 1.26 ULP on [-87.3, 88.3] (every float tried); exactly 0 below, for -inf and for NaN; e^88.3 above
-/// (not OfPositive: for x <= 0 alone, an instruction less).
+/// (not OfPositive: for x <= 0 alone, two instructions less).
 /// Cody-Waite reduction x = n ln2 + r with |r| <= ln2/2, then a degree-6 polynomial (Cephes expf coefficients).
-template <bool OfPositive = true>
-REEL_INLINE F32x16 exp(const F32x16& x) {
+template <bool OfPositive = true, int Chunks>
+REEL_INLINE Lanes<Chunks> exp(const Lanes<Chunks>& x) {
+  using L = Lanes<Chunks>;
 #if defined(REEL_NEGATIVE_LIBM)  // negative control of the bits matrix: the C library's exp must change the digest
-  alignas(64) float t[num_lanes];
+  alignas(64) float t[Chunks * num_lanes];
   x.store(t);
   for (float& v : t) v = v < -87.3f ? 0.0f : std::exp(v);
-  return F32x16::load(t);
+  return L::load(t);
 #else
-  const F32x16 lowest = F32x16::set(-87.3f);
-  F32x16 clamped = max(x, lowest);
-  if (OfPositive) clamped = min(clamped, F32x16::set(88.3f));
+  const L lowest = L::set(-87.3f);
+  const L clamped = OfPositive ? min(max(x, lowest), L::set(88.3f)) : x;  // what comes of less is replaced by 0
   // Adding 1.5 * 2^23 rounds to the nearest integer and leaves n in the low bits of the sum.
-  const F32x16 round = F32x16::set(12582912.0f);
-  const F32x16 magic = fma(clamped, F32x16::set(1.44269504088896341f), round);
-  const F32x16 n = magic - round;
-  F32x16 r = fma(n, F32x16::set(-0.693359375f), clamped);
-  r = fma(n, F32x16::set(2.12194440e-4f), r);
-  F32x16 p = F32x16::set(1.9875691500e-4f);
-  p = fma(p, r, F32x16::set(1.3981999507e-3f));
-  p = fma(p, r, F32x16::set(8.3334519073e-3f));
-  p = fma(p, r, F32x16::set(4.1665795894e-2f));
-  p = fma(p, r, F32x16::set(1.6666665459e-1f));
-  p = fma(p, r, F32x16::set(5.0000001201e-1f));
-  p = fma(p, r * r, r + F32x16::set(1.0f));
-  const F32x16 scaled =
-      F32x16::each([&](int i) { return part_scale_exponent(p.part[i], magic.part[i]); });
-  return F32x16::each([&](int i) { return part_zero_below(x.part[i], lowest.part[i], scaled.part[i]); });
+  const L round = L::set(12582912.0f);
+  const L magic = fma(clamped, L::set(1.44269504088896341f), round);
+  const L n = magic - round;
+  L r = fma(n, L::set(-0.693359375f), clamped);
+  r = fma(n, L::set(2.12194440e-4f), r);
+  L p = L::set(1.9875691500e-4f);
+  p = fma(p, r, L::set(1.3981999507e-3f));
+  p = fma(p, r, L::set(8.3334519073e-3f));
+  p = fma(p, r, L::set(4.1665795894e-2f));
+  p = fma(p, r, L::set(1.6666665459e-1f));
+  p = fma(p, r, L::set(5.0000001201e-1f));
+  p = fma(p, r * r, r + L::set(1.0f));
+  const L scaled =
+      L::each([&](int i) { return part_scale_exponent(p.part[i], magic.part[i]); });
+  return L::each([&](int i) { return part_zero_below(x.part[i], lowest.part[i], scaled.part[i]); });
 #endif
 }
 
 /// x / (1 + e^-x). Max error 3.10 ULP on [-88.3, inf]; -4e-37 below. NaN stays NaN.
-REEL_INLINE F32x16 silu(const F32x16& x) {
-  const F32x16 one = F32x16::set(1.0f);
-  const F32x16 bounded = max(F32x16::set(-88.3f), x);  // beyond, exp is capped and would let the quotient grow with x
-  return bounded / (one + exp(F32x16::set(0.0f) - bounded));
+template <int Chunks>
+REEL_INLINE Lanes<Chunks> silu(const Lanes<Chunks>& x) {
+  using L = Lanes<Chunks>;
+  const L one = L::set(1.0f);
+  const L bounded = max(L::set(-88.3f), x);  // beyond, exp is capped and would let the quotient grow with x
+  return bounded / (one + exp(L::set(0.0f) - bounded));
 }
 
 /// 0.5 x (1 + tanh(u)), u = sqrt(2/pi) (x + 0.044715 x^3), as x / (1 + e^-2u): the same value without cancellation.
 /// Max error 2.57 ULP on [-1, inf]; relative error (4 + 6|2u|) 2^-24 on [-10, -1], because e^-2u multiplies the
 /// roundings of u; -1.2e-37 below. NaN stays NaN.
-REEL_INLINE F32x16 gelu_tanh(const F32x16& x) {
-  const F32x16 bounded = max(F32x16::set(-10.0f), x);
-  const F32x16 cubic = fma(bounded * bounded * bounded, F32x16::set(0.044715f), bounded);
-  return bounded / (F32x16::set(1.0f) + exp(cubic * F32x16::set(-1.5957691216057308f)));
+template <int Chunks>
+REEL_INLINE Lanes<Chunks> gelu_tanh(const Lanes<Chunks>& x) {
+  using L = Lanes<Chunks>;
+  const L bounded = max(L::set(-10.0f), x);
+  const L cubic = fma(bounded * bounded * bounded, L::set(0.044715f), bounded);
+  return bounded / (L::set(1.0f) + exp(cubic * L::set(-1.5957691216057308f)));
 }
 
 /// The bf16 instructions take subnormal operands for zero and give zero for what is subnormal after rounding: in this scope

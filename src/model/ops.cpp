@@ -1,19 +1,22 @@
 #include "model/ops.hpp"
 
 #include <algorithm>
+#include <cstring>
 
 namespace reel::model {
 namespace {
 
 using kernels::panel_width;
 // One task takes rows x panels of the output over the whole depth. Its operands pass by in pieces of `depth`, its sums wait in
-// L2. With bf16 operands few bytes come from L3 or memory for each product, which is what limits AMX; f32 is limited by its
-// arithmetic and wants long pieces. No bit depends on these numbers: a piece goes on with the sums of the one before.
+// L2; those of the last piece are finished after `near_rows`, while they are near. AMX is limited by what comes from L3 or memory
+// for each product and wants few bytes; the others are limited by their arithmetic and want long pieces. No bit depends on these
+// numbers: a piece goes on with the sums of the one before.
 struct Cut {
-  std::int64_t rows, panels, depth, whole_rows;
+  std::int64_t rows, panels, depth, whole_rows, near_rows;
 };
-constexpr Cut most_f32{384, 1, 384, 48}, most_bf16{512, 4, 256, 32};
-constexpr std::int64_t fewest_rows = 96, most_sums = most_bf16.rows * most_bf16.panels * panel_width;
+constexpr Cut most_f32{384, 1, 384, 48, 48}, most_bf16{144, 1, 1536, 48, 48}, most_bf16_amx{512, 4, 256, 32, 512};
+constexpr std::int64_t float_bytes = sizeof(float), half_bytes = sizeof(kernels::Bf16);
+constexpr std::int64_t fewest_rows = 96, most_sums = most_bf16_amx.rows * most_bf16_amx.panels * panel_width;
 
 // Smaller tasks where they would be too few for the threads; rows in equal shares of whole tiles.
 Cut cut_of(Cut cut, std::int64_t rows, std::int64_t panels) {
@@ -51,58 +54,47 @@ struct Place {
 
 // Calls finish(first row, rows, first column, columns, sums [rows, 64]) for every part of x W^T.
 template <class Finish>
-void product_f32(const Linear& w, const Rows& x, std::int64_t rows, const Place& y, Finish finish) {
+void product(const Linear& w, const Rows& x, std::int64_t rows, const Place& y, Finish finish) {
+  const bool half = w.numerics != Numerics::f32;
+  const kernels::MultiplyBf16 multiply_half = half ? multiply_bf16(w.numerics) : nullptr;
   const kernels::Table& k = kernels::table();
-  const std::int64_t depth = w.in, panels = (w.out + panel_width - 1) / panel_width;
-  const Cut cut = cut_of(most_f32, rows, panels);
-  parallel_for((rows + cut.rows - 1) / cut.rows * panels, [&](std::int64_t task) {
-    const std::int64_t first = task / panels * cut.rows, p = task % panels, n = std::min(cut.rows, rows - first);
-    const std::int64_t columns = std::min(panel_width, w.out - p * panel_width);
-    thread_local FloatBuffer buffer(static_cast<std::size_t>(most_f32.rows * panel_width));
-    float* const sums = buffer.data();
-    for (std::int64_t d = 0; d < depth; d += cut.depth) {
-      const std::int64_t now = std::min(cut.depth, depth - d), rest = depth - d - now;
-      const float* const panel = w.packed + (p * depth + d) * panel_width;
-      // The next piece, of the next panel after the last one, lies right behind this one.
-      const std::int64_t then = std::min(cut.depth, rest > 0 ? rest : p + 1 < panels ? depth : 0) * panel_width;
-      const std::int64_t step = rest > 0 ? n : cut.whole_rows;  // the last sums are finished while they are near
-      for (std::int64_t i = 0; i < n; i += step) {
-        const std::int64_t m = std::min(step, n - i);
-        kernels::Ahead ahead{.read = panel + now * panel_width + then * i / n, .read_size = then * m / n};
-        if (rest == 0) ahead.written = y.at + (first + i) * y.stride + p * panel_width, ahead.written_stride = y.stride;
-        k.multiply_panel(x.f32 + (first + i) * x.stride + d, x.stride, m, now, panel, columns, sums + i * panel_width, panel_width, d > 0, ahead);
-        if (rest == 0) finish(first + i, m, p * panel_width, columns, sums + i * panel_width);
-      }
-    }
-  });
-}
-
-template <class Finish>
-void product_bf16(const Linear& w, const Rows& x, std::int64_t rows, Finish finish) {
-  const kernels::MultiplyBf16 multiply = multiply_bf16(w.numerics);
-  const std::int64_t depth = kernels::padded_depth(w.in), panels = (w.out + panel_width - 1) / panel_width;
-  const Cut cut = cut_of(most_bf16, rows, panels);
+  const std::int64_t depth = half ? kernels::padded_depth(w.in) : w.in, panels = (w.out + panel_width - 1) / panel_width;
+  const Cut cut = cut_of(half ? w.numerics == Numerics::bf16 ? most_bf16 : most_bf16_amx : most_f32, rows, panels);
   const std::int64_t across = (panels + cut.panels - 1) / cut.panels;
   parallel_for((rows + cut.rows - 1) / cut.rows * across, [&](std::int64_t task) {
     const std::int64_t first = task / across * cut.rows, n = std::min(cut.rows, rows - first);
     const std::int64_t first_panel = task % across * cut.panels, end_panel = std::min(first_panel + cut.panels, panels);
     thread_local FloatBuffer buffer(static_cast<std::size_t>(most_sums));
-    const auto sums = [&](std::int64_t p) { return buffer.data() + (p - first_panel) * cut.rows * panel_width; };
-    const auto columns = [&](std::int64_t p) { return std::min(panel_width, w.out - p * panel_width); };
-    for (std::int64_t d = 0; d < depth; d += cut.depth)
-      for (std::int64_t p = first_panel; p < end_panel; ++p)
-        multiply(x.bf16 + first * x.stride + d / kernels::bf16_step * x.step, x.stride, x.step, n, std::min(cut.depth, depth - d),
-                 w.packed_bf16 + p * depth * panel_width + d * kernels::group_width, depth * kernels::group_width, columns(p), sums(p), panel_width, d > 0);
-    for (std::int64_t p = first_panel; p < end_panel; ++p) finish(first, n, p * panel_width, columns(p), sums(p));
+    for (std::int64_t d = 0; d < depth; d += cut.depth) {
+      const std::int64_t now = std::min(cut.depth, depth - d), rest = depth - d - now;
+      const std::int64_t step = rest > 0 ? n : cut.near_rows;
+      for (std::int64_t p = first_panel; p < end_panel; ++p) {
+        const std::int64_t columns = std::min(panel_width, w.out - p * panel_width);
+        // The next piece lies right behind this one, in bf16 in each of the groups; after the last one comes the next panel.
+        const std::int64_t then = rest > 0 ? std::min(cut.depth, rest) : p + 1 < panels ? std::min(cut.depth, depth) : 0;
+        const std::int64_t then_bytes = then * (half ? kernels::group_width * half_bytes : panel_width * float_bytes);
+        for (std::int64_t i = 0; i < n; i += step) {
+          const std::int64_t m = std::min(step, n - i);
+          float* const sums = buffer.data() + ((p - first_panel) * cut.rows + i) * panel_width;
+          kernels::Ahead ahead{.part_bytes = then_bytes * m / n};
+          if (rest == 0) ahead.written = y.at + (first + i) * y.stride + p * panel_width, ahead.written_stride = y.stride;
+          if (half) {
+            const std::int64_t group_stride = depth * kernels::group_width;
+            const kernels::Bf16* const panel = w.packed_bf16 + p * depth * panel_width + d * kernels::group_width;
+            const kernels::Bf16* const next = rest > 0 ? panel + now * kernels::group_width : w.packed_bf16 + (p + 1) * depth * panel_width;
+            ahead.read = next + then * kernels::group_width * i / n, ahead.parts = panel_width / kernels::group_width, ahead.part_stride = group_stride * half_bytes;
+            multiply_half(x.bf16 + (first + i) * x.stride + d / kernels::bf16_step * x.step, x.stride, x.step, m, now, panel, group_stride, columns, sums,
+                          panel_width, d > 0, ahead);
+          } else {
+            const float* const panel = w.packed + (p * depth + d) * panel_width;
+            ahead.read = panel + now * panel_width + then * panel_width * i / n;
+            k.multiply_panel(x.f32 + (first + i) * x.stride + d, x.stride, m, now, panel, columns, sums, panel_width, d > 0, ahead);
+          }
+          if (rest == 0) finish(first + i, m, p * panel_width, columns, sums);
+        }
+      }
+    }
   });
-}
-
-template <class Finish>
-void product(const Linear& w, const Rows& x, std::int64_t rows, const Place& y, Finish finish) {
-  if (w.numerics == Numerics::f32)
-    product_f32(w, x, rows, y, finish);
-  else
-    product_bf16(w, x, rows, finish);
 }
 
 void store(const Linear& w, const Rows& x, std::int64_t rows, Activation activation, float* y, std::int64_t y_stride) {
@@ -166,7 +158,7 @@ void multiply(const Linear& w, const Operand& x, std::int64_t rows, float* y) {
 
 void multiply(const Linear& w, const Operand& x, std::int64_t rows, Activation activation, Operand& y) {
   if (w.numerics == Numerics::f32) return store(w, rows_of(x), rows, activation, y.f32(0), y.stride());
-  product_bf16(w, rows_of(x), rows, [&](std::int64_t first, std::int64_t n, std::int64_t column, std::int64_t columns, float* sums) {
+  product(w, rows_of(x), rows, {}, [&](std::int64_t first, std::int64_t n, std::int64_t column, std::int64_t columns, float* sums) {
     kernels::table().finish_panel(sums, panel_width, n, columns, w.bias ? w.bias + column : nullptr, activation, sums, panel_width);
     for (std::int64_t i = 0; i < n; ++i)
       kernels::table().round_row(sums + i * panel_width, 1.0f, columns, y.bf16(first + i) + column / kernels::bf16_step * y.step(), y.step());
@@ -181,6 +173,31 @@ void multiply_add(const Linear& w, const Operand& x, std::int64_t rows, const Ga
   add(w, rows_of(x), rows, gates, y);
 }
 
+namespace {
+
+constexpr std::int64_t values_ahead = 16;  // rows of values that are asked for before they are packed
+
+// Asks for rows that will be read soon: those of one head are short and far apart, and no prefetcher of a CPU sees them come.
+void fetch_rows(const float* x, std::int64_t stride, std::int64_t first, std::int64_t end, std::int64_t width) {
+  for (std::int64_t i = first; i < end; ++i)
+    for (std::int64_t j = 0; j < width; j += 16) __builtin_prefetch(x + i * stride + j);
+}
+
+// Two rows of at most 64, rounded and filled up with zeros, side by side in the groups of a panel.
+void put_pair(const float* x, std::int64_t x_count, const float* y, std::int64_t y_count, kernels::Bf16* to, std::int64_t group_stride) {
+  kernels::Bf16 even[panel_width] = {}, odd[panel_width] = {};
+  kernels::table().round_to_bf16(x, x_count, even);
+  kernels::table().round_to_bf16(y, y_count, odd);
+  for (std::int64_t g = 0; g < panel_width; g += kernels::group_width, to += group_stride) {
+    std::uint32_t pairs[kernels::group_width];
+    for (std::int64_t j = 0; j < kernels::group_width; ++j)
+      pairs[j] = even[g + j] | static_cast<std::uint32_t>(odd[g + j]) << 16;
+    std::memcpy(to, pairs, sizeof pairs);
+  }
+}
+
+}  // namespace
+
 void PackedHead::pack(Numerics numerics, const float* keys, std::int64_t key_stride, const float* values, std::int64_t value_stride,
                       std::int64_t num_keys, std::int64_t key_dim, std::int64_t value_dim) {
   const bool half = numerics != Numerics::f32;
@@ -194,35 +211,28 @@ void PackedHead::pack(Numerics numerics, const float* keys, std::int64_t key_str
   keys_bf16_.resize(half ? key_size : 0), values_bf16_.resize(half ? value_size : 0);
   for (std::int64_t first = 0; first < padded; first += panel_width) {
     const std::int64_t n = std::min(panel_width, num_keys - first);
+    fetch_rows(keys, key_stride, first + n, std::min(first + n + panel_width, num_keys), key_dim);
     if (half)
       kernels::pack_panel(keys + first * key_stride, n, key_dim, key_stride, keys_bf16_.data() + first * key_dim_);
     else
       kernels::pack_panel(keys + first * key_stride, n, key_dim, key_stride, keys_.data() + first * key_dim_);
   }
-  for (std::int64_t b = 0; b < num_blocks(); ++b) {
-    const std::int64_t first = b * kernels::key_block, n = std::min(kernels::key_block, padded - first);
-    for (std::int64_t p = 0; p < value_panels_; ++p)
-      for (std::int64_t i = 0; i < n; ++i) {
-        const std::int64_t column = p * panel_width, row = first * value_panels_ + p * n;
-        const std::int64_t count = first + i < num_keys ? std::min(panel_width, value_dim - column) : 0;
-        const float* from = values + (first + i) * value_stride + column;
-        if (!half) {
-          float* to = values_.data() + (row + i) * panel_width;
-          if (count == panel_width) {
-            std::copy_n(from, panel_width, to);
-          } else {
-            std::copy_n(from, count, to);
-            std::fill(to + count, to + panel_width, 0.0f);
-          }
-          continue;
+  // Blocks [panel][key][column], the keys in pairs in bf16.
+  for (std::int64_t i = 0; i < padded; i += 2) {
+    const std::int64_t block = i / kernels::key_block * kernels::key_block, n = std::min(kernels::key_block, padded - block);
+    fetch_rows(values, value_stride, i + values_ahead, std::min(i + values_ahead + 2, num_keys), value_dim);
+    for (std::int64_t p = 0; p < value_panels_; ++p) {
+      const std::int64_t column = p * panel_width, at = (block * value_panels_ + p * n) * panel_width;
+      const auto count = [&](std::int64_t key) { return key < num_keys ? std::min(panel_width, value_dim - column) : 0; };
+      const auto from = [&](std::int64_t key) { return values + key * value_stride + column; };
+      if (half)
+        put_pair(from(i), count(i), from(i + 1), count(i + 1), values_bf16_.data() + at + (i - block) * kernels::group_width, n * kernels::group_width);
+      else
+        for (std::int64_t key = i; key < i + 2; ++key) {
+          float* const to = values_.data() + at + (key - block) * panel_width;
+          std::fill(std::copy_n(from(key), count(key), to), to + panel_width, 0.0f);
         }
-        kernels::Bf16 rounded[panel_width];
-        kernels::table().round_to_bf16(from, count, rounded);
-        std::fill(rounded + count, rounded + panel_width, kernels::Bf16{0});
-        kernels::Bf16* to = values_bf16_.data() + row * panel_width + i / 2 * 2 * kernels::group_width + i % 2;
-        for (std::int64_t j = 0; j < panel_width; ++j)
-          to[j / kernels::group_width * n * kernels::group_width + j % kernels::group_width * 2] = rounded[j];
-      }
+    }
   }
 }
 

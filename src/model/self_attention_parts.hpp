@@ -96,13 +96,14 @@ struct Traffic {
 
 /// A finished row: sums / sum, rounded in the bf16 profiles, so that it does not matter who sends it.
 inline void finish_row(const Dims& dims, const float* sums, float sum, float* out) {
-  kernels::table().divide(sums, dims.head_dim, sum, out);
-  if (dims.numerics == Numerics::f32) return;
+  if (dims.numerics == Numerics::f32) return kernels::table().divide(sums, dims.head_dim, sum, out);
   constexpr int64_t piece = 256;
+  float exact[piece];
   kernels::Bf16 rounded[piece];
   for (int64_t first = 0; first < dims.head_dim; first += piece) {
     const int64_t n = std::min(piece, dims.head_dim - first);
-    kernels::table().round_to_bf16(out + first, n, rounded);
+    kernels::table().divide(sums + first, n, sum, exact);
+    kernels::table().round_to_bf16(exact, n, rounded);
     widen(rounded, n, out + first);
   }
 }

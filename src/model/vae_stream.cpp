@@ -11,9 +11,9 @@ using kernels::panel_width;
 using std::int64_t;
 
 // Output pixels of one task: of one row at most `pixel_chunk`, of several rows together at most `task_pixels`, so that a panel
-// of weights, which does not fit L2, is read once for many of them. Depth of one pass over a panel in bf16: half of its
-// columns stay in L1. No bit depends on any of them.
-constexpr int64_t pixel_chunk = 208, task_pixels = 416, depth_chunk = 512;
+// of weights, which does not fit L2, is read once for many of them. Depth of one pass over a panel with tiles of AMX: half of
+// its columns stay in L1. No bit depends on any of them.
+constexpr int64_t pixel_chunk = 208, task_pixels = 416, depth_chunk = 512, float_bytes = sizeof(float), half_bytes = sizeof(kernels::Bf16);
 
 // Writes rows of a frame of the band's shape as they are.
 auto copied(const float* frame, const Band& shape) {
@@ -129,7 +129,7 @@ void VaeStream::convolve_frame(const Conv& conv, const Inputs& inputs, FrameShap
   const int64_t chunk = (width + chunks - 1) / chunks;
   int64_t task_rows = std::max<int64_t>(1, task_pixels / chunk);
   while (task_rows > 1 && (rows + task_rows - 1) / task_rows * chunks * panels < 4 * num_threads()) task_rows /= 2;
-  const int64_t depth = conv.kw * c, pass = half ? depth_chunk : depth;  // the taps of one row lie side by side in memory
+  const int64_t depth = conv.kw * c, pass = conv.weights.numerics == Numerics::bf16_amx ? depth_chunk : depth;  // the taps of one row lie side by side in memory
   parallel_for((rows + task_rows - 1) / task_rows * chunks * panels, [&](int64_t task) {
     const int64_t p = task % panels, first = task / panels % chunks * chunk, top = task / panels / chunks * task_rows;
     const int64_t n = std::min(chunk, width - first), count = std::min(task_rows, rows - top);
@@ -146,18 +146,24 @@ void VaeStream::convolve_frame(const Conv& conv, const Inputs& inputs, FrameShap
             const int64_t at = ((top + y) * stride + dy + origin) * padded_row + (first * stride + origin) * c + d;
             const int64_t now = std::min(pass, depth - d), k = (t * conv.kh + dy) * depth + d;
             float* const sum = sums + y * n * panel_width;
-            if (half) {
-              product(frame.bf16.data() + at, stride * c, kernels::bf16_step, n, now, conv.weights.packed_bf16 + panel + k * kernels::group_width,
-                      conv.weights.in * kernels::group_width, columns, sum, panel_width, accumulate);
-              continue;
-            }
-            const float* const taps = conv.weights.packed + panel + k * panel_width;
-            kernels::Ahead ahead{.read = taps + (now + now * y / count) * panel_width, .read_size = (now + count - 1) / count * panel_width};
-            if (t + 1 == conv.kt && dy + 1 == conv.kh) {  // the taps are over
-              ahead.read_size = 0;
+            // Each row asks for its share of the next taps, in bf16 of each of their groups; the last taps for where the sums go.
+            const int64_t tap_bytes = half ? kernels::group_width * half_bytes : panel_width * float_bytes;
+            const int64_t group_stride = conv.weights.in * kernels::group_width;
+            kernels::Ahead ahead{.part_bytes = (now + count - 1) / count * tap_bytes};
+            if (t + 1 == conv.kt && dy + 1 == conv.kh) {
+              ahead.part_bytes = 0;
               ahead.written = to + y * width * conv.out, ahead.written_stride = conv.out;
             }
-            kernel.multiply_panel(frame.f32.data() + at, stride * c, n, now, taps, columns, sum, panel_width, accumulate, ahead);
+            if (half) {
+              const kernels::Bf16* const taps = conv.weights.packed_bf16 + panel + k * kernels::group_width;
+              ahead.read = taps + (now + now * y / count) * kernels::group_width;
+              ahead.parts = panel_width / kernels::group_width, ahead.part_stride = group_stride * half_bytes;
+              product(frame.bf16.data() + at, stride * c, kernels::bf16_step, n, now, taps, group_stride, columns, sum, panel_width, accumulate, ahead);
+            } else {
+              const float* const taps = conv.weights.packed + panel + k * panel_width;
+              ahead.read = taps + (now + now * y / count) * panel_width;
+              kernel.multiply_panel(frame.f32.data() + at, stride * c, n, now, taps, columns, sum, panel_width, accumulate, ahead);
+            }
           }
     }
     const float* bias = conv.weights.bias + p * panel_width;
@@ -186,10 +192,16 @@ void VaeStream::next_frame(const Conv& conv, FrameShape shape, int64_t stride, W
 }
 
 Band VaeStream::convolve(const Conv& conv, const Band& x, int64_t stride) {
+  Band y(x.frames, x.rows / stride, x.width / stride, conv.out);
+  convolve(conv, x, stride, y);
+  return y;
+}
+
+void VaeStream::convolve(const Conv& conv, const Band& x, int64_t stride, Band& y) {
   REEL_CHECK(x.channels == conv.in, "{} channels for a convolution of {}", x.channels, conv.in);
-  Band out(x.frames, x.rows / stride, x.width / stride, conv.out);
-  for (int64_t f = 0; f < x.frames; ++f) next_frame(conv, {x.rows, x.width}, stride, copied(x.frame(f), x), out.frame(f), false);
-  return out;
+  REEL_CHECK(y.frames == x.frames && y.rows == x.rows / stride && y.width == x.width / stride && y.channels == conv.out,
+             "{} x {} x {} x {} is not the shape of the result", y.frames, y.rows, y.width, y.channels);
+  for (int64_t f = 0; f < x.frames; ++f) next_frame(conv, {x.rows, x.width}, stride, copied(x.frame(f), x), y.frame(f), false);
 }
 
 Band VaeStream::convolve_normalised(const Conv& conv, const float* gamma, const Band& x) {

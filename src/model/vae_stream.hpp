@@ -49,6 +49,8 @@ class VaeStream {
   /// padded by zeros. stride 2 halves rows and columns with the padding on the right and bottom only.
   /// Order of each sum: time, row, column, channel.
   Band convolve(const Conv& conv, const Band& x, std::int64_t stride = 1);
+  /// The same into y of that shape, which so keeps its memory from call to call.
+  void convolve(const Conv& conv, const Band& x, std::int64_t stride, Band& y);
   /// The same of silu(x) normalised over channels (see `l2_norm`).
   Band convolve_normalised(const Conv& conv, const float* gamma, const Band& x);
   /// The same of x doubled in size: every pixel becomes 2 x 2.

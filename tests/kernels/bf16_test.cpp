@@ -78,9 +78,10 @@ struct Problem {
     }
     return s;
   }
-  Floats result(const Table& t, Order order, bool accumulate) const {
+  Floats result(const Table& t, Order order, bool accumulate, const kernels::Ahead& ahead = {}) const {
     Floats out = c;
-    multiply_of(t, order)(a.data(), depth, bf16_step, rows, depth, panel.data(), depth * group_width, panel_width, out.data(), panel_width, accumulate);
+    multiply_of(t, order)(a.data(), depth, bf16_step, rows, depth, panel.data(), depth * group_width, panel_width, out.data(), panel_width, accumulate,
+                          ahead);
     return out;
   }
 };
@@ -144,7 +145,7 @@ TEST(Bf16Product, BitsDependOnNeitherTableNorRowsNorColumns) {
           for (const int64_t rows : {1, 5, 6, 7, 15, 16, 17, 31, 32, 33, 47, 48, 49, 67})
             for (const int64_t columns : {1, 16, 17, 32, 33, 48, 49, 64}) {
               got = start;
-              multiply_of(*t, order)(p.a.data(), depth, bf16_step, rows, depth, p.panel.data(), depth * group_width, columns, got.data(), panel_width, accumulate);
+              multiply_of(*t, order)(p.a.data(), depth, bf16_step, rows, depth, p.panel.data(), depth * group_width, columns, got.data(), panel_width, accumulate, {});
               for (int64_t i = 0; i <= max_rows; ++i) {
                 const int64_t n = i < rows ? (columns + 15) / 16 * 16 : 0, at = i * panel_width;
                 ASSERT_TRUE(same_bits(got.data() + at, want.data() + at, n)) << t->name << " rows " << rows << " columns " << columns;
@@ -153,6 +154,24 @@ TEST(Bf16Product, BitsDependOnNeitherTableNorRowsNorColumns) {
             }
       }
   }
+}
+
+// Of any address, the end of the memory and none at all included.
+TEST(Bf16Product, WhatIsAskedForAheadChangesNeitherBitsNorMemory) {
+  constexpr float guard = 12345.0f;
+  const Problem p(9, 31, 160, 0, 0, 0);
+  Floats other(4096, guard);
+  for (const Table* t : kernels::available())
+    for (const Order order : orders) {
+      const Floats want = p.result(*t, order, true);
+      for (const int64_t bytes : {0, 1, 130, 4096, 1 << 20})
+        for (const int64_t parts : {1, 3, 4})
+          for (float* at : {static_cast<float*>(nullptr), other.data(), other.data() + other.size()}) {
+            const kernels::Ahead ahead{.read = at, .part_bytes = bytes, .parts = parts, .part_stride = 8 * bytes, .written = at, .written_stride = bytes};
+            ASSERT_TRUE(same_bits(want, p.result(*t, order, true, ahead))) << t->name;
+            ASSERT_TRUE(std::all_of(other.begin(), other.end(), [](float x) { return x == guard; })) << t->name;
+          }
+    }
 }
 
 TEST(Bf16Product, CuttingTheDepthChangesNoBitAndRowsMayOverlap) {
@@ -165,15 +184,15 @@ TEST(Bf16Product, CuttingTheDepthChangesNoBitAndRowsMayOverlap) {
         Floats cut = p.c;
         for (int64_t k = 0; k < depth; k += piece)
           multiply_of(*t, order)(p.a.data() + k, depth, bf16_step, p.rows, std::min(piece, depth - k), p.panel.data() + k * group_width, depth * group_width, panel_width,
-                                 cut.data(), panel_width, k > 0);
+                                 cut.data(), panel_width, k > 0, {});
         ASSERT_TRUE(same_bits(whole, cut)) << t->name << " pieces of " << piece;
       }
       const int64_t stride = 96, rows = (p.rows * depth - depth) / stride + 1;
       Floats overlapped(static_cast<std::size_t>(rows * panel_width)), single(static_cast<std::size_t>(panel_width));
-      multiply_of(*t, order)(p.a.data(), stride, bf16_step, rows, depth, p.panel.data(), depth * group_width, panel_width, overlapped.data(), panel_width, false);
+      multiply_of(*t, order)(p.a.data(), stride, bf16_step, rows, depth, p.panel.data(), depth * group_width, panel_width, overlapped.data(), panel_width, false, {});
       for (int64_t i = 0; i < rows; ++i) {
         const Halves copy(p.a.begin() + i * stride, p.a.begin() + i * stride + depth);
-        multiply_of(scalar(), order)(copy.data(), depth, bf16_step, 1, depth, p.panel.data(), depth * group_width, panel_width, single.data(), panel_width, false);
+        multiply_of(scalar(), order)(copy.data(), depth, bf16_step, 1, depth, p.panel.data(), depth * group_width, panel_width, single.data(), panel_width, false, {});
         ASSERT_TRUE(same_bits(single.data(), overlapped.data() + i * panel_width, panel_width)) << t->name << " row " << i;
       }
     }

@@ -105,7 +105,7 @@ TEST(MultiplyPanel, WhatIsAskedForAheadChangesNeitherBitsNorMemory) {
     for (const int64_t size : {0, 1, 130, 4096, 1 << 20})
       for (float* at : {static_cast<float*>(nullptr), other.data(), other.data() + other.size()})
         for (const int64_t stride : {0, 64, 1536}) {
-          ASSERT_TRUE(same_bits(want, p.result(*t, true, {.read = at, .read_size = size, .written = at, .written_stride = stride}))) << t->name;
+          ASSERT_TRUE(same_bits(want, p.result(*t, true, {.read = at, .part_bytes = size, .written = at, .written_stride = stride}))) << t->name;
           ASSERT_TRUE(std::all_of(other.begin(), other.end(), [](float x) { return x == guard; })) << t->name;
         }
   }
