@@ -86,7 +86,7 @@ def find_programs(options, machine):
     without_amx = {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_BF16", "MKL_ENABLE_INSTRUCTIONS": "AVX512"}
     both = [{}, without_amx] if "amx_bf16" in machine["flags"] else [{}]
     peers = []
-    for path in [] if options.step else sorted(folder.glob("peer_*")):
+    for path in sorted(folder.glob("step_peer_*" if options.step else "peer_*")):
         if path.is_file() and os.access(path, os.X_OK):
             peers += [Program([path], e, "/bf16/" if e else "") for e in (both if path.name == "peer_onednn" else [{}])]
     if options.peers:
