@@ -25,8 +25,8 @@ constexpr std::int64_t padded_depth(std::int64_t k) { return (k + bf16_step - 1)
 /// What a caller will read and write next. A product asks for it while it computes, so that nothing waits for it; no bit depends
 /// on it.
 struct Ahead {
-  const void* read = nullptr;  ///< `parts` of `part_bytes` each, asked for in even shares as rows pass
-  std::int64_t part_bytes = 0, parts = 1, part_stride = 0;  // bytes
+  const void* read = nullptr;  ///< `parts` of `part_bytes` each, `part_stride` bytes apart, asked for in even shares as rows pass
+  std::int64_t part_bytes = 0, parts = 1, part_stride = 0;
   float* written = nullptr;  ///< [rows, 64]: where the sums go in the end
   std::int64_t written_stride = 0;
 };
@@ -36,7 +36,8 @@ inline constexpr std::int64_t group_width = 16;
 
 /// c[rows, columns] (+)= a[rows, K] * panel, summed in f32; K a multiple of 32, columns as in `multiply_panel`. Element k of
 /// row i of `a` is a[i*a_stride + k/32*a_step + k%32]: a_step = 32 for rows that lie in one piece, a_stride = 32 for a tile of
-/// AMX in one piece. The groups of the panel are `group_stride` elements apart (16 times the depth it was packed with).
+/// AMX in one piece. The groups of the panel are `group_stride` elements apart (16 times the depth it was packed with). What is asked
+/// for ahead, pairs by the instruction alone fetch.
 using MultiplyBf16 = void (*)(const Bf16* a, std::int64_t a_stride, std::int64_t a_step, std::int64_t rows, std::int64_t depth,
                               const Bf16* panel, std::int64_t group_stride, std::int64_t columns, float* c, std::int64_t c_stride, bool accumulate,
                               const Ahead& ahead);
@@ -112,7 +113,7 @@ struct Table {
                                const float* bias, std::int64_t bias_stride, SoftmaxState* state, float* out, std::int64_t out_stride);
 };
 
-/// The tables this CPU can run, best first: a subset of amx, avx512bf16, avx512, avx2, scalar. The first two are avx512 with
+/// The tables this CPU can run, best first: a subset of amx, avx512bf16, avx512, avx2, scalar. The first two have
 /// `multiply_blocks` or `multiply_pairs` by the instruction; they are left out where it gives other bits than stated here.
 const std::vector<const Table*>& available();
 

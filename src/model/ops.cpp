@@ -46,10 +46,10 @@ Rows rows_of(const Linear& w, const float* x, std::int64_t x_stride, std::int64_
   return rows_of(rounded);
 }
 
-// Where a product goes: asked for while it is computed.
+// Where a product goes, if to rows of f32: asked for while it is computed.
 struct Place {
-  float* at;
-  std::int64_t stride;
+  float* at = nullptr;
+  std::int64_t stride = 0;
 };
 
 // Calls finish(first row, rows, first column, columns, sums [rows, 64]) for every part of x W^T.
@@ -77,7 +77,7 @@ void product(const Linear& w, const Rows& x, std::int64_t rows, const Place& y, 
           const std::int64_t m = std::min(step, n - i);
           float* const sums = buffer.data() + ((p - first_panel) * cut.rows + i) * panel_width;
           kernels::Ahead ahead{.part_bytes = then_bytes * m / n};
-          if (rest == 0) ahead.written = y.at + (first + i) * y.stride + p * panel_width, ahead.written_stride = y.stride;
+          if (rest == 0 && y.at) ahead.written = y.at + (first + i) * y.stride + p * panel_width, ahead.written_stride = y.stride;
           if (half) {
             const std::int64_t group_stride = depth * kernels::group_width;
             const kernels::Bf16* const panel = w.packed_bf16 + p * depth * panel_width + d * kernels::group_width;
