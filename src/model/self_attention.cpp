@@ -240,8 +240,9 @@ void attend_to(const std::vector<PackedHead>& heads, std::int64_t head_dim, cons
                float* out) {
   const int64_t width = static_cast<int64_t>(heads.size()) * head_dim;
   const int64_t chunks = (rows + attention_chunk - 1) / attention_chunk;
-  parallel_for(static_cast<int64_t>(heads.size()) * chunks, [&](int64_t task) {
-    const int64_t h = task / chunks, row = task % chunks * attention_chunk;
+  const auto num_heads = static_cast<int64_t>(heads.size());
+  parallel_for(num_heads * chunks, [&](int64_t task) {  // all heads of some rows, whose pieces are neighbours in memory
+    const int64_t h = task % num_heads, row = task / num_heads * attention_chunk;
     attend(heads[static_cast<std::size_t>(h)], q + row * width + h * head_dim, width,
            std::min(attention_chunk, rows - row), head_dim, head_dim, score_scale(head_dim), nullptr, 0,
            out + row * width + h * head_dim, width);
