@@ -17,8 +17,6 @@ inline constexpr int tile_rows = 6;
 // Panels come from the second-level cache: rows so far ahead are asked for.
 inline constexpr int64_t prefetch_rows = 8, float_bytes = sizeof(float);
 
-struct NothingAhead {};
-
 template <int Rows, int Vectors, class What>
 REEL_INLINE void multiply_tile(const float* a, int64_t a_stride, int64_t depth, const float* b, float* c, int64_t c_stride, bool accumulate,
                                [[maybe_unused]] const What& ahead) {

@@ -1,4 +1,4 @@
-// As isa_avx512.cpp, with multiply_pairs by the instruction whose order it has.
+// As isa_avx512.cpp, with multiply_pairs by the instruction whose order it has; weights of attention are rounded by one as well.
 #include <immintrin.h>
 
 #include <cstring>
@@ -24,8 +24,6 @@ inline __m512bh twice_sixteen(const Bf16* pair) {
   std::memcpy(&bits, pair, sizeof bits);
   return reinterpret_cast<__m512bh>(_mm512_set1_epi32(bits));
 }
-
-struct NothingAhead {};
 
 template <int Rows, int Vectors, class What>
 __attribute__((always_inline)) inline void multiply_tile(const Bf16* a, int64_t a_stride, int64_t a_step, int64_t depth, const Bf16* b,

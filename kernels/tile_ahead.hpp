@@ -36,4 +36,7 @@ struct TileAhead {
   static std::uintptr_t address(const void* p) { return reinterpret_cast<std::uintptr_t>(p); }
 };
 
+/// For tiles that ask for nothing.
+struct NothingAhead {};
+
 }  // namespace reel::kernels
