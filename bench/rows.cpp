@@ -10,10 +10,13 @@ using namespace model;
 constexpr int64_t num_rows = 8190, width = 1536, head_dim = 128;
 
 struct Arrays {
-  FloatBuffer x, y, z, mul, add, cos, sin;
+  FloatBuffer x, y, z, mul, add, ones, cos, sin;
+  // Weights of one and true rotations: a pass in place may be repeated without its rows fading away.
   Arrays()
       : x(random_floats(num_rows * width, "x")), y(random_floats(num_rows * width, "y")), z(x), mul(random_floats(width, "mul")),
-        add(random_floats(width, "add")), cos(random_floats(num_rows * head_dim, "cos")), sin(random_floats(num_rows * head_dim, "sin")) {}
+        add(random_floats(width, "add")), ones(static_cast<std::size_t>(width), 1.0f), cos(static_cast<std::size_t>(num_rows * head_dim), 0.6f), sin(cos) {
+    for (std::size_t i = 0; i < sin.size(); ++i) sin[i] = i % 2 == 0 ? -0.8f : 0.8f;
+  }
 };
 
 Arrays& arrays() {
@@ -21,7 +24,7 @@ Arrays& arrays() {
   return all;
 }
 
-// A pass over rows: z[i] from x[i] and y[i]; `arrays` of them go through memory.
+// A pass over rows: z[i] from x[i], y[i] or itself; `arrays` of them go through memory.
 struct Pass {
   const char* name;
   int arrays;
@@ -35,7 +38,7 @@ void triad(Arrays& a, int64_t i) {
   for (int64_t j = 0; j < width; ++j) z[j] = x[j] + 0.5f * y[j];
 }
 
-// The model's own; `layer_norm` is with modulation, `rms_norm_rotate` what queries and keys go through.
+// The model's own, in place where it is there; `layer_norm` is with modulation, `rms_norm_rotate` what queries and keys go through.
 constexpr Pass passes[] = {
     {"layer_norm", 2,
      [](Arrays& a, int64_t i) {
@@ -44,7 +47,7 @@ constexpr Pass passes[] = {
     {"rms_norm_rotate", 2,
      [](Arrays& a, int64_t i) {
        float* z = a.z.data() + i * width;
-       kernels::table().rms_norm(a.x.data() + i * width, width, 1e-6f, a.mul.data(), z);
+       kernels::table().rms_norm(z, width, 1e-6f, a.ones.data(), z);
        kernels::table().rotate(z, width, head_dim, a.cos.data() + i * head_dim, a.sin.data() + i * head_dim);
      }},
     {"gated_add", 3, [](Arrays& a, int64_t i) { kernels::table().gated_add(a.y.data() + i * width, a.mul.data(), width, a.z.data() + i * width); }},

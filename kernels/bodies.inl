@@ -183,7 +183,7 @@ REEL_INLINE void soften_rows(float* scores, Weight* weights, int64_t rows, int64
     const auto shift = Lanes<soften_chunks>::set(after[i]);
     F32x16 sum = F32x16::set(0.0f);
     for (int64_t j = i * key_block; j < i * key_block + padded_keys; j += soften_chunks * num_lanes) {
-      const auto e = exp<false>(Lanes<soften_chunks>::load(scores + j) - shift);
+      const auto e = exp(Lanes<soften_chunks>::load(scores + j) - shift);
       for (int c = 0; c < soften_chunks; ++c) {
         sum = sum + e.chunk(c);
         store_weight(e.chunk(c), weights + j + c * num_lanes);
@@ -303,9 +303,12 @@ void activate(const float* x, int64_t n, Activation activation, float* y) {
   each_chunk(n, [&](int64_t j, int64_t count) { store_chunk(apply(load_chunk(x + j, count), activation), y + j, count); });
 }
 
-void divide(const float* x, int64_t n, float divisor, float* out) {
+void divide(const float* x, int64_t n, float divisor, bool round, float* out) {
   const F32x16 by = F32x16::set(divisor);
-  each_chunk(n, [&](int64_t j, int64_t count) { store_chunk(load_chunk(x + j, count) / by, out + j, count); });
+  each_chunk(n, [&](int64_t j, int64_t count) {
+    const F32x16 quotient = load_chunk(x + j, count) / by;
+    store_chunk(round ? rounded(quotient) : quotient, out + j, count);
+  });
 }
 
 }  // namespace

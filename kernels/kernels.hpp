@@ -92,8 +92,8 @@ struct Table {
   void (*gated_add)(const float* y, const float* gate, std::int64_t n, float* x);
   /// y = activation(x). May run in place.
   void (*activate)(const float* x, std::int64_t n, Activation activation, float* y);
-  /// out[i] = x[i] / divisor: finishes an attention row with its sum of exponentials.
-  void (*divide)(const float* x, std::int64_t n, float divisor, float* out);
+  /// out[i] = x[i] / divisor, rounded to bf16 if `round`: finishes an attention row with its sum of exponentials.
+  void (*divide)(const float* x, std::int64_t n, float divisor, bool round, float* out);
 
   /// y[i] = x[i] rounded to nearest even; NaN stays NaN.
   void (*round_to_bf16)(const float* x, std::int64_t n, Bf16* y);

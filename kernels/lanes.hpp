@@ -1,7 +1,7 @@
 #pragma once
 // Sixteen virtual f32 lanes, the only place that knows SIMD. Each translation unit defines REEL_LANES_AVX512,
 // REEL_LANES_AVX2 or REEL_LANES_SCALAR and REEL_ISA (its namespace) before it includes this file. All three give
-// equal bits because every operation here is either exact IEEE (+ - * / sqrt fma min max) or built from such.
+// equal bits because every operation here is either exact IEEE (+ - * / fma max) or built from such.
 //
 // Why not the library's names: xsimd::fma is two roundings on AVX-512 in xsimd 8.1, xsimd::exp is built on it, and
 // horizontal sums depend on the register width. So fma is the intrinsic, exp is ours, and sums use one tree.
@@ -32,8 +32,6 @@ REEL_INLINE Part part_zero_below(Part x, Part limit, Part y) {
   return _mm512_mask_mov_ps(_mm512_setzero_ps(), _mm512_cmp_ps_mask(x, limit, _CMP_GE_OQ), y);
 }
 REEL_INLINE Part part_max(Part a, Part b) { return _mm512_max_ps(a, b); }
-REEL_INLINE Part part_min(Part a, Part b) { return _mm512_min_ps(a, b); }
-REEL_INLINE Part part_sqrt(Part a) { return _mm512_sqrt_ps(a); }
 REEL_INLINE Part part_scale_exponent(Part y, Part magic) {
   return _mm512_castsi512_ps(
       _mm512_add_epi32(_mm512_castps_si512(y), _mm512_slli_epi32(_mm512_castps_si512(magic), 23)));
@@ -49,8 +47,6 @@ REEL_INLINE Part part_zero_below(Part x, Part limit, Part y) {
   return _mm256_and_ps(_mm256_cmp_ps(x, limit, _CMP_GE_OQ), y);
 }
 REEL_INLINE Part part_max(Part a, Part b) { return _mm256_max_ps(a, b); }
-REEL_INLINE Part part_min(Part a, Part b) { return _mm256_min_ps(a, b); }
-REEL_INLINE Part part_sqrt(Part a) { return _mm256_sqrt_ps(a); }
 REEL_INLINE Part part_scale_exponent(Part y, Part magic) {
   return _mm256_castsi256_ps(
       _mm256_add_epi32(_mm256_castps_si256(y), _mm256_slli_epi32(_mm256_castps_si256(magic), 23)));
@@ -94,12 +90,6 @@ REEL_INLINE Part part_zero_below(const Part& x, const Part& limit, const Part& y
 // x86 semantics: the second operand where the comparison is false (also for NaN).
 REEL_INLINE Part part_max(const Part& a, const Part& b) {
   return Part::each([&](int i) { return a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i]; });
-}
-REEL_INLINE Part part_min(const Part& a, const Part& b) {
-  return Part::each([&](int i) { return a.lane[i] < b.lane[i] ? a.lane[i] : b.lane[i]; });
-}
-REEL_INLINE Part part_sqrt(const Part& a) {
-  return Part::each([&](int i) { return std::sqrt(a.lane[i]); });
 }
 REEL_INLINE Part part_scale_exponent(const Part& y, const Part& magic) {
   return Part::each([&](int i) {
@@ -174,14 +164,6 @@ template <int Chunks>
 REEL_INLINE Lanes<Chunks> max(const Lanes<Chunks>& a, const Lanes<Chunks>& b) {
   return Lanes<Chunks>::each([&](int i) { return part_max(a.part[i], b.part[i]); });
 }
-template <int Chunks>
-REEL_INLINE Lanes<Chunks> min(const Lanes<Chunks>& a, const Lanes<Chunks>& b) {
-  return Lanes<Chunks>::each([&](int i) { return part_min(a.part[i], b.part[i]); });
-}
-template <int Chunks>
-REEL_INLINE Lanes<Chunks> sqrt(const Lanes<Chunks>& a) {
-  return Lanes<Chunks>::each([&](int i) { return part_sqrt(a.part[i]); });
-}
 
 /// Asks for a line that will be read, or written; any address will do.
 REEL_INLINE void fetch([[maybe_unused]] const void* p) {
@@ -194,8 +176,23 @@ REEL_INLINE void fetch_to_write([[maybe_unused]] const void* p) {
   __builtin_prefetch(p, 1, 3);
 #endif
 }
-/// to[i] = lane i rounded to bf16, nearest even; NaN stays NaN. Not OfAny: of lanes that are zero or normal, for which the instruction
-/// does the same.
+#if defined(REEL_LANES_AVX512)
+/// Bits of the lanes whose upper halves are rounded to bf16, nearest even, if they are zero or normal or, OfAny, whatever they are:
+/// NaN stays NaN.
+template <bool OfAny>
+REEL_INLINE __m512i upper_rounded(__m512 x) {
+  const __m512i bits = _mm512_castps_si512(x), odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+  const __m512i rounded = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd);
+  return OfAny ? _mm512_mask_or_epi32(rounded, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), bits, _mm512_set1_epi32(0x400000)) : rounded;
+}
+#else
+template <bool OfAny>
+REEL_INLINE std::uint32_t upper_rounded(std::uint32_t bits) {
+  const bool nan = OfAny && (bits & 0x7fffffffu) > 0x7f800000u;
+  return nan ? bits | 0x400000u : bits + 0x7fffu + (bits >> 16 & 1u);
+}
+#endif
+/// to[i] = lane i rounded to bf16.
 template <bool OfAny = true>
 REEL_INLINE void store_rounded(const F32x16& a, std::uint16_t* to) {
 #if defined(__AVX512BF16__)
@@ -206,20 +203,29 @@ REEL_INLINE void store_rounded(const F32x16& a, std::uint16_t* to) {
   }
 #endif
 #if defined(REEL_LANES_AVX512)
-  const __m512 x = a.part[0];
-  const __m512i bits = _mm512_castps_si512(x), upper = _mm512_srli_epi32(bits, 16), odd = _mm512_and_si512(upper, _mm512_set1_epi32(1));
-  __m512i rounded = _mm512_srli_epi32(_mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd), 16);
-  if (OfAny) rounded = _mm512_mask_or_epi32(rounded, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), upper, _mm512_set1_epi32(0x40));
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtepi32_epi16(rounded));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtepi32_epi16(_mm512_srli_epi32(upper_rounded<OfAny>(a.part[0]), 16)));
 #else
   alignas(64) float lanes[num_lanes];
   std::uint32_t bits[num_lanes];
   a.store(lanes);
   std::memcpy(bits, lanes, sizeof bits);
-  for (int i = 0; i < num_lanes; ++i) {
-    const std::uint32_t rounded = (bits[i] + 0x7fffu + (bits[i] >> 16 & 1u)) >> 16, nan = bits[i] >> 16 | 0x40u;
-    to[i] = static_cast<std::uint16_t>(OfAny && (bits[i] & 0x7fffffffu) > 0x7f800000u ? nan : rounded);
+  for (int i = 0; i < num_lanes; ++i) to[i] = static_cast<std::uint16_t>(upper_rounded<OfAny>(bits[i]) >> 16);
+#endif
+}
+/// The same as f32.
+REEL_INLINE F32x16 rounded(const F32x16& a) {
+#if defined(REEL_LANES_AVX512)
+  return {{_mm512_castsi512_ps(_mm512_and_si512(upper_rounded<true>(a.part[0]), _mm512_set1_epi32(static_cast<int>(0xffff0000u))))}};
+#else
+  alignas(64) float lanes[num_lanes];
+  a.store(lanes);
+  for (float& lane : lanes) {
+    std::uint32_t bits;
+    std::memcpy(&bits, &lane, sizeof bits);
+    bits = upper_rounded<true>(bits) & 0xffff0000u;
+    std::memcpy(&lane, &bits, sizeof bits);
   }
+  return F32x16::load(lanes);
 #endif
 }
 /// (x1, x0, x3, x2, ...)
@@ -261,10 +267,9 @@ struct Larger {
 REEL_INLINE float sum_lanes(const F32x16& a) { return fold_lanes(a, Sum{}); }
 REEL_INLINE float max_lanes(const F32x16& a) { return fold_lanes(a, Larger{}); }
 
-/// e^x. Max error 1.26 ULP on [-87.3, 88.3] (every float tried); exactly 0 below, for -inf and for NaN; e^88.3 above
-/// (not OfPositive: for x <= 0 alone, two instructions less).
+/// e^x for x <= 88.3. Max error 1.26 ULP from -87.3 on (every float tried); exactly 0 below, for -inf and for NaN.
 /// Cody-Waite reduction x = n ln2 + r with |r| <= ln2/2, then a degree-6 polynomial (Cephes expf coefficients).
-template <bool OfPositive = true, int Chunks>
+template <int Chunks>
 REEL_INLINE Lanes<Chunks> exp(const Lanes<Chunks>& x) {
   using L = Lanes<Chunks>;
 #if defined(REEL_NEGATIVE_LIBM)  // negative control of the bits matrix: the C library's exp must change the digest
@@ -273,13 +278,11 @@ REEL_INLINE Lanes<Chunks> exp(const Lanes<Chunks>& x) {
   for (float& v : t) v = v < -87.3f ? 0.0f : std::exp(v);
   return L::load(t);
 #else
-  const L lowest = L::set(-87.3f);
-  const L clamped = OfPositive ? min(max(x, lowest), L::set(88.3f)) : x;  // what comes of less is replaced by 0
   // Adding 1.5 * 2^23 rounds to the nearest integer and leaves n in the low bits of the sum.
   const L round = L::set(12582912.0f);
-  const L magic = fma(clamped, L::set(1.44269504088896341f), round);
+  const L magic = fma(x, L::set(1.44269504088896341f), round);
   const L n = magic - round;
-  L r = fma(n, L::set(-0.693359375f), clamped);
+  L r = fma(n, L::set(-0.693359375f), x);
   r = fma(n, L::set(2.12194440e-4f), r);
   L p = L::set(1.9875691500e-4f);
   p = fma(p, r, L::set(1.3981999507e-3f));
@@ -288,30 +291,24 @@ REEL_INLINE Lanes<Chunks> exp(const Lanes<Chunks>& x) {
   p = fma(p, r, L::set(1.6666665459e-1f));
   p = fma(p, r, L::set(5.0000001201e-1f));
   p = fma(p, r * r, r + L::set(1.0f));
-  const L scaled =
-      L::each([&](int i) { return part_scale_exponent(p.part[i], magic.part[i]); });
-  return L::each([&](int i) { return part_zero_below(x.part[i], lowest.part[i], scaled.part[i]); });
+  const L lowest = L::set(-87.3f);  // what comes of less, and may be anything, becomes 0
+  return L::each([&](int i) { return part_zero_below(x.part[i], lowest.part[i], part_scale_exponent(p.part[i], magic.part[i])); });
 #endif
 }
 
 /// x / (1 + e^-x). Max error 3.10 ULP on [-88.3, inf]; -4e-37 below. NaN stays NaN.
-template <int Chunks>
-REEL_INLINE Lanes<Chunks> silu(const Lanes<Chunks>& x) {
-  using L = Lanes<Chunks>;
-  const L one = L::set(1.0f);
-  const L bounded = max(L::set(-88.3f), x);  // beyond, exp is capped and would let the quotient grow with x
-  return bounded / (one + exp(L::set(0.0f) - bounded));
+REEL_INLINE F32x16 silu(const F32x16& x) {
+  const F32x16 bounded = max(F32x16::set(-88.3f), x);  // beyond, the quotient would grow with x
+  return bounded / (F32x16::set(1.0f) + exp(F32x16::set(0.0f) - bounded));
 }
 
 /// 0.5 x (1 + tanh(u)), u = sqrt(2/pi) (x + 0.044715 x^3), as x / (1 + e^-2u): the same value without cancellation.
 /// Max error 2.57 ULP on [-1, inf]; relative error (4 + 6|2u|) 2^-24 on [-10, -1], because e^-2u multiplies the
 /// roundings of u; -1.2e-37 below. NaN stays NaN.
-template <int Chunks>
-REEL_INLINE Lanes<Chunks> gelu_tanh(const Lanes<Chunks>& x) {
-  using L = Lanes<Chunks>;
-  const L bounded = max(L::set(-10.0f), x);
-  const L cubic = fma(bounded * bounded * bounded, L::set(0.044715f), bounded);
-  return bounded / (L::set(1.0f) + exp(cubic * L::set(-1.5957691216057308f)));
+REEL_INLINE F32x16 gelu_tanh(const F32x16& x) {
+  const F32x16 bounded = max(F32x16::set(-10.0f), x);
+  const F32x16 cubic = fma(bounded * bounded * bounded, F32x16::set(0.044715f), bounded);
+  return bounded / (F32x16::set(1.0f) + exp(cubic * F32x16::set(-1.5957691216057308f)));
 }
 
 /// The bf16 instructions take subnormal operands for zero and give zero for what is subnormal after rounding: in this scope

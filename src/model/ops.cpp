@@ -15,7 +15,9 @@ struct Cut {
   std::int64_t rows, panels, depth, whole_rows, near_rows;
 };
 constexpr Cut most_f32{384, 1, 384, 48, 48}, most_bf16{144, 1, 1536, 48, 48}, most_bf16_amx{512, 4, 256, 32, 512};
-constexpr std::int64_t float_bytes = sizeof(float), half_bytes = sizeof(kernels::Bf16);
+constexpr Cut most(Numerics numerics) {
+  return numerics == Numerics::f32 ? most_f32 : numerics == Numerics::bf16 ? most_bf16 : most_bf16_amx;
+}
 constexpr std::int64_t fewest_rows = 96, most_sums = most_bf16_amx.rows * most_bf16_amx.panels * panel_width;
 
 // Smaller tasks where they would be too few for the threads; rows in equal shares of whole tiles.
@@ -28,22 +30,14 @@ Cut cut_of(Cut cut, std::int64_t rows, std::int64_t panels) {
   return cut;
 }
 
-// Rows that a product reads: f32 or bf16, as the weights want them.
-struct Rows {
-  const float* f32;
-  const kernels::Bf16* bf16;
-  std::int64_t stride, step;
-};
-Rows rows_of(const Operand& x) { return {x.f32(0), x.bf16(0), x.stride(), x.step()}; }
-
 // x itself, or rounded into an operand that keeps its memory from call to call.
-Rows rows_of(const Linear& w, const float* x, std::int64_t x_stride, std::int64_t rows) {
+OperandRows rows_of(const Linear& w, const float* x, std::int64_t x_stride, std::int64_t rows) {
   if (w.numerics == Numerics::f32) return {x, nullptr, x_stride, 0};
   thread_local Operand operand;
   Operand& rounded = operand;
   rounded.resize(w.numerics, rows, w.in);
   for_rows(rows, [&](std::int64_t i) { rounded.put(i, x + i * x_stride, 1.0f); });
-  return rows_of(rounded);
+  return rounded.rows();
 }
 
 // Where a product goes, if to rows of f32: asked for while it is computed.
@@ -54,59 +48,51 @@ struct Place {
 
 // Calls finish(first row, rows, first column, columns, sums [rows, 64]) for every part of x W^T.
 template <class Finish>
-void product(const Linear& w, const Rows& x, std::int64_t rows, const Place& y, Finish finish) {
-  const bool half = w.numerics != Numerics::f32;
-  const kernels::MultiplyBf16 multiply_half = half ? multiply_bf16(w.numerics) : nullptr;
-  const kernels::Table& k = kernels::table();
-  const std::int64_t depth = half ? kernels::padded_depth(w.in) : w.in, panels = (w.out + panel_width - 1) / panel_width;
-  const Cut cut = cut_of(half ? w.numerics == Numerics::bf16 ? most_bf16 : most_bf16_amx : most_f32, rows, panels);
-  const std::int64_t across = (panels + cut.panels - 1) / cut.panels;
+void product(const Linear& w, const OperandRows& x, std::int64_t rows, const Place& y, Finish finish) {
+  const Panels panels(w);
+  const std::int64_t depth = panels.depth();
+  const Cut cut = cut_of(most(w.numerics), rows, panels.count());
+  const std::int64_t across = (panels.count() + cut.panels - 1) / cut.panels;
   parallel_for((rows + cut.rows - 1) / cut.rows * across, [&](std::int64_t task) {
     const std::int64_t first = task / across * cut.rows, n = std::min(cut.rows, rows - first);
-    const std::int64_t first_panel = task % across * cut.panels, end_panel = std::min(first_panel + cut.panels, panels);
+    const std::int64_t first_panel = task % across * cut.panels, end_panel = std::min(first_panel + cut.panels, panels.count());
     thread_local FloatBuffer buffer(static_cast<std::size_t>(most_sums));
     for (std::int64_t d = 0; d < depth; d += cut.depth) {
-      const std::int64_t now = std::min(cut.depth, depth - d), rest = depth - d - now;
-      const std::int64_t step = rest > 0 ? n : cut.near_rows;
+      const std::int64_t now = std::min(cut.depth, depth - d);
+      const bool last = d + now == depth;
+      const std::int64_t step = last ? cut.near_rows : n;
       for (std::int64_t p = first_panel; p < end_panel; ++p) {
-        const std::int64_t columns = std::min(panel_width, w.out - p * panel_width);
-        // The next piece lies right behind this one, in bf16 in each of the groups; after the last one comes the next panel.
-        const std::int64_t then = rest > 0 ? std::min(cut.depth, rest) : p + 1 < panels ? std::min(cut.depth, depth) : 0;
-        const std::int64_t then_bytes = then * (half ? kernels::group_width * half_bytes : panel_width * float_bytes);
+        // After this piece comes the one behind it or, after the last one, the next panel.
+        const std::int64_t next_panel = last ? p + 1 : p, next_d = last ? 0 : d + now;
+        const std::int64_t next = next_panel < panels.count() ? std::min(cut.depth, depth - next_d) : 0;
         for (std::int64_t i = 0; i < n; i += step) {
           const std::int64_t m = std::min(step, n - i);
           float* const sums = buffer.data() + ((p - first_panel) * cut.rows + i) * panel_width;
-          kernels::Ahead ahead{.part_bytes = then_bytes * m / n};
-          if (rest == 0 && y.at) ahead.written = y.at + (first + i) * y.stride + p * panel_width, ahead.written_stride = y.stride;
-          if (half) {
-            const std::int64_t group_stride = depth * kernels::group_width;
-            const kernels::Bf16* const panel = w.packed_bf16 + p * depth * panel_width + d * kernels::group_width;
-            const kernels::Bf16* const next = rest > 0 ? panel + now * kernels::group_width : w.packed_bf16 + (p + 1) * depth * panel_width;
-            ahead.read = next + then * kernels::group_width * i / n, ahead.parts = panel_width / kernels::group_width, ahead.part_stride = group_stride * half_bytes;
-            multiply_half(x.bf16 + (first + i) * x.stride + d / kernels::bf16_step * x.step, x.stride, x.step, m, now, panel, group_stride, columns, sums,
-                          panel_width, d > 0, ahead);
-          } else {
-            const float* const panel = w.packed + (p * depth + d) * panel_width;
-            ahead.read = panel + now * panel_width + then * panel_width * i / n;
-            k.multiply_panel(x.f32 + (first + i) * x.stride + d, x.stride, m, now, panel, columns, sums, panel_width, d > 0, ahead);
-          }
-          if (rest == 0) finish(first + i, m, p * panel_width, columns, sums);
+          kernels::Ahead ahead = panels.ask(next_panel, next_d, next, i, m, n);
+          if (last && y.at) ahead.written = y.at + (first + i) * y.stride + p * panel_width, ahead.written_stride = y.stride;
+          panels.multiply(x.from(first + i, d), m, p, d, now, sums, d > 0, ahead);
+          if (last) finish(first + i, m, p * panel_width, panels.columns(p), sums);
         }
       }
     }
   });
 }
 
-void store(const Linear& w, const Rows& x, std::int64_t rows, Activation activation, float* y, std::int64_t y_stride) {
+// y = activation(sums + bias) of a part from some column on; y may be the sums.
+void finish_part(const Linear& w, std::int64_t column, std::int64_t columns, const float* sums, std::int64_t rows, Activation activation, float* y,
+                 std::int64_t y_stride) {
+  kernels::table().finish_panel(sums, panel_width, rows, columns, w.bias ? w.bias + column : nullptr, activation, y, y_stride);
+}
+
+void store(const Linear& w, const OperandRows& x, std::int64_t rows, Activation activation, float* y, std::int64_t y_stride) {
   product(w, x, rows, {y, y_stride}, [&](std::int64_t first, std::int64_t n, std::int64_t column, std::int64_t columns, const float* sums) {
-    kernels::table().finish_panel(sums, panel_width, n, columns, w.bias ? w.bias + column : nullptr, activation,
-                                  y + first * y_stride + column, y_stride);
+    finish_part(w, column, columns, sums, n, activation, y + first * y_stride + column, y_stride);
   });
 }
 
-void add(const Linear& w, const Rows& x, std::int64_t rows, const Gates& gates, float* y) {
+void add(const Linear& w, const OperandRows& x, std::int64_t rows, const Gates& gates, float* y) {
   product(w, x, rows, {y, w.out}, [&](std::int64_t first, std::int64_t n, std::int64_t column, std::int64_t columns, float* sums) {
-    kernels::table().finish_panel(sums, panel_width, n, columns, w.bias ? w.bias + column : nullptr, Activation::none, sums, panel_width);
+    finish_part(w, column, columns, sums, n, Activation::none, sums, panel_width);
     for (std::int64_t i = 0; i < n; ++i) {
       const float* sum = sums + i * panel_width;
       float* to = y + (first + i) * w.out + column;
@@ -124,6 +110,10 @@ kernels::MultiplyBf16 multiply_bf16(Numerics numerics) {
   REEL_CHECK(numerics != Numerics::f32, "no bf16 product in profile f32");
   return numerics == Numerics::bf16 ? kernels::table().multiply_pairs : kernels::table().multiply_blocks;
 }
+
+Panels::Panels(const Linear& w)
+    : w_(w), multiply_bf16_(w.numerics == Numerics::f32 ? nullptr : multiply_bf16(w.numerics)),
+      depth_(multiply_bf16_ ? kernels::padded_depth(w.in) : w.in), count_((w.out + panel_width - 1) / panel_width) {}
 
 void Operand::resize(Numerics numerics, std::int64_t rows, std::int64_t width) {
   half_ = numerics != Numerics::f32;
@@ -153,13 +143,13 @@ void multiply(const Linear& w, const float* x, std::int64_t x_stride, std::int64
 }
 
 void multiply(const Linear& w, const Operand& x, std::int64_t rows, float* y) {
-  store(w, rows_of(x), rows, Activation::none, y, w.out);
+  store(w, x.rows(), rows, Activation::none, y, w.out);
 }
 
 void multiply(const Linear& w, const Operand& x, std::int64_t rows, Activation activation, Operand& y) {
-  if (w.numerics == Numerics::f32) return store(w, rows_of(x), rows, activation, y.f32(0), y.stride());
-  product(w, rows_of(x), rows, {}, [&](std::int64_t first, std::int64_t n, std::int64_t column, std::int64_t columns, float* sums) {
-    kernels::table().finish_panel(sums, panel_width, n, columns, w.bias ? w.bias + column : nullptr, activation, sums, panel_width);
+  if (w.numerics == Numerics::f32) return store(w, x.rows(), rows, activation, y.f32(0), y.stride());
+  product(w, x.rows(), rows, {}, [&](std::int64_t first, std::int64_t n, std::int64_t column, std::int64_t columns, float* sums) {
+    finish_part(w, column, columns, sums, n, activation, sums, panel_width);
     for (std::int64_t i = 0; i < n; ++i)
       kernels::table().round_row(sums + i * panel_width, 1.0f, columns, y.bf16(first + i) + column / kernels::bf16_step * y.step(), y.step());
   });
@@ -170,7 +160,7 @@ void multiply_add(const Linear& w, const float* x, std::int64_t rows, const Gate
 }
 
 void multiply_add(const Linear& w, const Operand& x, std::int64_t rows, const Gates& gates, float* y) {
-  add(w, rows_of(x), rows, gates, y);
+  add(w, x.rows(), rows, gates, y);
 }
 
 namespace {
@@ -255,7 +245,7 @@ void attend(const PackedHead& head, const float* q, std::int64_t q_stride, std::
             std::int64_t value_dim, float scale, const float* bias, std::int64_t bias_stride, float* out,
             std::int64_t out_stride) {
   attend_parts({&head, 1}, q, q_stride, rows, key_dim, scale, bias, bias_stride, [&](std::int64_t i, const float* sums, float sum) {
-    kernels::table().divide(sums, value_dim, sum, out + i * out_stride);
+    kernels::table().divide(sums, value_dim, sum, false, out + i * out_stride);
   });
 }
 

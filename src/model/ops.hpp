@@ -18,6 +18,19 @@ using kernels::Activation;
 /// The product of bf16 operands that a profile wants (not f32).
 kernels::MultiplyBf16 multiply_bf16(Numerics numerics);
 
+/// Rows that a product reads, as its weights want them: element k of row i is f32[i*stride + k], or in bf16 where
+/// `kernels::MultiplyBf16` looks for it. The other pointer is null.
+struct OperandRows {
+  const float* f32 = nullptr;
+  const kernels::Bf16* bf16 = nullptr;
+  std::int64_t stride = 0, step = 0;
+  /// The same from row i and element k on, a multiple of 32 in bf16.
+  OperandRows from(std::int64_t i, std::int64_t k) const {
+    if (bf16) return {nullptr, bf16 + i * stride + k / kernels::bf16_step * step, stride, step};
+    return {f32 + i * stride + k, nullptr, stride, step};
+  }
+};
+
 /// Rows of an operand: what products read. In f32 they are as they were put; in the bf16 profiles they are rounded, filled up
 /// with zeros to a multiple of 32 and lie in slabs [K/32][rows][32], so that the rows of a tile are one piece of memory.
 class Operand {
@@ -40,6 +53,7 @@ class Operand {
   /// Elements between rows, and between the pieces of 32 of a row in bf16.
   std::int64_t stride() const noexcept { return stride_; }
   std::int64_t step() const noexcept { return step_; }
+  OperandRows rows() const { return half_ ? OperandRows{nullptr, bf16(0), stride_, step_} : OperandRows{f32(0), nullptr, stride_, step_}; }
 
  private:
   float* spare_row() const;
@@ -47,6 +61,42 @@ class Operand {
   std::int64_t width_ = 0, stride_ = 0, step_ = 0;
   FloatBuffer floats_;
   HalfBuffer halves_;
+};
+
+/// The packed panels of weights, whatever their profile.
+class Panels {
+ public:
+  explicit Panels(const Linear& w);
+  /// Panels side by side, and elements of K in each.
+  std::int64_t count() const noexcept { return count_; }
+  std::int64_t depth() const noexcept { return depth_; }
+  std::int64_t columns(std::int64_t p) const noexcept { return std::min(kernels::panel_width, w_.out - p * kernels::panel_width); }
+  /// c[rows, columns(p)] (+)= x[rows, depth] times elements [k, k + depth) of panel p; c is [rows, 64].
+  void multiply(const OperandRows& x, std::int64_t rows, std::int64_t p, std::int64_t k, std::int64_t depth, float* c, bool accumulate,
+                const kernels::Ahead& ahead) const {
+    constexpr std::int64_t width = kernels::panel_width;
+    if (multiply_bf16_)
+      multiply_bf16_(x.bf16, x.stride, x.step, rows, depth, bf16(p, k), depth_ * kernels::group_width, columns(p), c, width, accumulate, ahead);
+    else
+      kernels::table().multiply_panel(x.f32, x.stride, rows, depth, f32(p, k), columns(p), c, width, accumulate, ahead);
+  }
+  /// What rows [i, i + m) of n ask for of elements [k, k + depth) of panel p.
+  kernels::Ahead ask(std::int64_t p, std::int64_t k, std::int64_t depth, std::int64_t i, std::int64_t m, std::int64_t n) const {
+    const std::int64_t begin = depth * i / n, size = depth * (i + m) / n - begin;
+    if (multiply_bf16_)
+      return {.read = bf16(p, k + begin), .part_bytes = size * group_bytes, .parts = kernels::panel_width / kernels::group_width, .part_stride = depth_ * group_bytes};
+    return {.read = f32(p, k + begin), .part_bytes = size * kernels::panel_width * static_cast<std::int64_t>(sizeof(float))};
+  }
+
+ private:
+  static constexpr std::int64_t group_bytes = kernels::group_width * static_cast<std::int64_t>(sizeof(kernels::Bf16));
+  const float* f32(std::int64_t p, std::int64_t k) const { return w_.packed + (p * depth_ + k) * kernels::panel_width; }
+  const kernels::Bf16* bf16(std::int64_t p, std::int64_t k) const {
+    return w_.packed_bf16 + p * depth_ * kernels::panel_width + k * kernels::group_width;
+  }
+  const Linear& w_;
+  kernels::MultiplyBf16 multiply_bf16_;  // null in f32
+  std::int64_t depth_, count_;
 };
 
 /// y[rows, out] = activation(x[rows, in] W^T + b). Each output is one sum over `in` in the order of the weights' profile, then

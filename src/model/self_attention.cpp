@@ -175,7 +175,7 @@ class Heads final : public SelfAttention {
   void put(int64_t item, int64_t row, const float* sums, float sum) {
     thread_local FloatBuffer out;
     out.resize(index(dims_.head_dim));
-    kernels::table().divide(sums, dims_.head_dim, sum, out.data());
+    kernels::table().divide(sums, dims_.head_dim, sum, false, out.data());
     far_q_.put(query_at_[index(item)] + row, out.data(), 1.0f);
   }
 

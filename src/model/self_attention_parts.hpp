@@ -96,16 +96,7 @@ struct Traffic {
 
 /// A finished row: sums / sum, rounded in the bf16 profiles, so that it does not matter who sends it.
 inline void finish_row(const Dims& dims, const float* sums, float sum, float* out) {
-  if (dims.numerics == Numerics::f32) return kernels::table().divide(sums, dims.head_dim, sum, out);
-  constexpr int64_t piece = 256;
-  float exact[piece];
-  kernels::Bf16 rounded[piece];
-  for (int64_t first = 0; first < dims.head_dim; first += piece) {
-    const int64_t n = std::min(piece, dims.head_dim - first);
-    kernels::table().divide(sums + first, n, sum, exact);
-    kernels::table().round_to_bf16(exact, n, rounded);
-    widen(rounded, n, out + first);
-  }
+  kernels::table().divide(sums, dims.head_dim, sum, dims.numerics != Numerics::f32, out);
 }
 
 std::unique_ptr<SelfAttention> make_stream(const Comm& comm, const Dims& dims);

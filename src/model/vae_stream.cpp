@@ -13,7 +13,7 @@ using std::int64_t;
 // Output pixels of one task: of one row at most `pixel_chunk`, of several rows together at most `task_pixels`, so that a panel
 // of weights, which does not fit L2, is read once for many of them. Depth of one pass over a panel with tiles of AMX: half of
 // its columns stay in L1. No bit depends on any of them.
-constexpr int64_t pixel_chunk = 208, task_pixels = 416, depth_chunk = 512, float_bytes = sizeof(float), half_bytes = sizeof(kernels::Bf16);
+constexpr int64_t pixel_chunk = 208, task_pixels = 416, depth_chunk = 512;
 
 // Writes rows of a frame of the band's shape as they are.
 auto copied(const float* frame, const Band& shape) {
@@ -118,22 +118,18 @@ VaeStream::PaddedFrame VaeStream::pad(const Conv& conv, FrameShape shape, WriteR
 
 // out (+)= sum over kt of weights[kt] * inputs[kt]. Frames of zeros are passed over: they add nothing to a sum that starts at 0.
 void VaeStream::convolve_frame(const Conv& conv, const Inputs& inputs, FrameShape shape, int64_t stride, float* out, bool add) const {
-  const kernels::Table& kernel = kernels::table();
+  const Panels panels(conv.weights);
   const int64_t c = conv.in, padded_row = (shape.width + 2) * c;
   const int64_t rows = shape.rows / stride, width = shape.width / stride;
   // Kernel 3 with padding 1 starts one pixel before; stride 2 pads right and bottom only, kernel 1 not at all.
   const int64_t origin = conv.kh == 3 && stride == 1 ? 0 : 1;
-  const bool half = conv.weights.numerics != Numerics::f32;
-  const kernels::MultiplyBf16 product = half ? multiply_bf16(conv.weights.numerics) : nullptr;
-  const int64_t panels = (conv.out + panel_width - 1) / panel_width, chunks = (width + pixel_chunk - 1) / pixel_chunk;
-  const int64_t chunk = (width + chunks - 1) / chunks;
+  const int64_t chunks = (width + pixel_chunk - 1) / pixel_chunk, chunk = (width + chunks - 1) / chunks;
   int64_t task_rows = std::max<int64_t>(1, task_pixels / chunk);
-  while (task_rows > 1 && (rows + task_rows - 1) / task_rows * chunks * panels < 4 * num_threads()) task_rows /= 2;
+  while (task_rows > 1 && (rows + task_rows - 1) / task_rows * chunks * panels.count() < 4 * num_threads()) task_rows /= 2;
   const int64_t depth = conv.kw * c, pass = conv.weights.numerics == Numerics::bf16_amx ? depth_chunk : depth;  // the taps of one row lie side by side in memory
-  parallel_for((rows + task_rows - 1) / task_rows * chunks * panels, [&](int64_t task) {
-    const int64_t p = task % panels, first = task / panels % chunks * chunk, top = task / panels / chunks * task_rows;
-    const int64_t n = std::min(chunk, width - first), count = std::min(task_rows, rows - top);
-    const int64_t columns = std::min(panel_width, conv.out - p * panel_width), panel = p * conv.weights.in * panel_width;
+  parallel_for((rows + task_rows - 1) / task_rows * chunks * panels.count(), [&](int64_t task) {
+    const int64_t p = task % panels.count(), first = task / panels.count() % chunks * chunk, top = task / panels.count() / chunks * task_rows;
+    const int64_t n = std::min(chunk, width - first), count = std::min(task_rows, rows - top), columns = panels.columns(p);
     alignas(64) float sums[task_pixels * panel_width];
     float* const to = out + (top * width + first) * conv.out + p * panel_width;
     bool accumulate = false;
@@ -145,31 +141,17 @@ void VaeStream::convolve_frame(const Conv& conv, const Inputs& inputs, FrameShap
           for (int64_t y = 0; y < count; ++y) {
             const int64_t at = ((top + y) * stride + dy + origin) * padded_row + (first * stride + origin) * c + d;
             const int64_t now = std::min(pass, depth - d), k = (t * conv.kh + dy) * depth + d;
-            float* const sum = sums + y * n * panel_width;
-            // Each row asks for its share of the next taps, in bf16 of each of their groups; the last taps for where the sums go.
-            const int64_t tap_bytes = half ? kernels::group_width * half_bytes : panel_width * float_bytes;
-            const int64_t group_stride = conv.weights.in * kernels::group_width;
-            kernels::Ahead ahead{.part_bytes = (now + count - 1) / count * tap_bytes};
-            if (t + 1 == conv.kt && dy + 1 == conv.kh) {
-              ahead.part_bytes = 0;
-              ahead.written = to + y * width * conv.out, ahead.written_stride = conv.out;
-            }
-            if (half) {
-              const kernels::Bf16* const taps = conv.weights.packed_bf16 + panel + k * kernels::group_width;
-              ahead.read = taps + (now + now * y / count) * kernels::group_width;
-              ahead.parts = panel_width / kernels::group_width, ahead.part_stride = group_stride * half_bytes;
-              product(frame.bf16.data() + at, stride * c, kernels::bf16_step, n, now, taps, group_stride, columns, sum, panel_width, accumulate, ahead);
-            } else {
-              const float* const taps = conv.weights.packed + panel + k * panel_width;
-              ahead.read = taps + (now + now * y / count) * panel_width;
-              kernel.multiply_panel(frame.f32.data() + at, stride * c, n, now, taps, columns, sum, panel_width, accumulate, ahead);
-            }
+            // Each row asks for its share of the next taps, the last taps for where the sums go.
+            const bool last = k + now == panels.depth();
+            kernels::Ahead ahead = panels.ask(p, k + now, last ? 0 : now, y, 1, count);
+            if (last) ahead.written = to + y * width * conv.out, ahead.written_stride = conv.out;
+            panels.multiply(frame.from(at, stride * c), n, p, k, now, sums + y * n * panel_width, accumulate, ahead);
           }
     }
     const float* bias = conv.weights.bias + p * panel_width;
     for (int64_t y = 0; y < count; ++y) {
       float *const sum = sums + y * n * panel_width, *const row = to + y * width * conv.out;
-      kernel.finish_panel(sum, panel_width, n, columns, bias, Activation::none, add ? sum : row, add ? panel_width : conv.out);
+      kernels::table().finish_panel(sum, panel_width, n, columns, bias, Activation::none, add ? sum : row, add ? panel_width : conv.out);
       if (!add) continue;
       for (int64_t i = 0; i < n; ++i)
         for (int64_t j = 0; j < columns; ++j) row[i * conv.out + j] += sum[i * panel_width + j];

@@ -68,6 +68,10 @@ class VaeStream {
     FloatBuffer f32;
     HalfBuffer bf16;
     bool empty() const noexcept { return f32.empty() && bf16.empty(); }
+    OperandRows from(std::int64_t at, std::int64_t stride) const {
+      if (f32.empty()) return {nullptr, bf16.data() + at, stride, kernels::bf16_step};
+      return {f32.data() + at, nullptr, stride, 0};
+    }
   };
   struct FrameShape {
     std::int64_t rows, width;

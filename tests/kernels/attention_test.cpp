@@ -62,7 +62,7 @@ struct Problem {
                           state.data() + i, sums.data() + i * stride, stride);
     out.resize(static_cast<std::size_t>(rows * d_v));
     for (int64_t i = 0; i < rows; ++i)
-      t.divide(sums.data() + i * stride, d_v, state[static_cast<std::size_t>(i)].sum, out.data() + i * d_v);
+      t.divide(sums.data() + i * stride, d_v, state[static_cast<std::size_t>(i)].sum, false, out.data() + i * d_v);
     return out;
   }
 };

@@ -105,8 +105,6 @@ TEST(Elementary, Edges) {
   EXPECT_EQ(at(lane_exp, -100.0f), 0.0f);
   EXPECT_EQ(at(lane_exp, std::nextafter(-87.3f, -infinity)), 0.0f);
   EXPECT_GT(at(lane_exp, -87.3f), 0.0f);
-  EXPECT_EQ(at(lane_exp, 1000.0f), at(lane_exp, 88.3f));
-  EXPECT_EQ(at(lane_exp, infinity), at(lane_exp, 88.3f));
   EXPECT_EQ(at(lane_exp, std::numeric_limits<float>::quiet_NaN()), 0.0f);
   EXPECT_NEAR(at(lane_exp, 88.0f), std::exp(88.0), exp_error * std::exp(88.0));
   for (const Function f : {lane_silu, lane_gelu}) {

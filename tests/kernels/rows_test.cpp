@@ -1,4 +1,5 @@
 // Kernels of one row: norms, rotary embedding, gates, activations, the final division.
+#include <bit>
 #include <cmath>
 #include <functional>
 
@@ -190,8 +191,15 @@ TEST(Divide, IsOneRounding) {
     const Floats x = draws.spreads(n);
     const float by = std::fabs(draws.spread()) + 0.125f;
     const Floats got =
-        same_on_all("divide", x, false, [&](const Table& k, const float* in, float* out) { k.divide(in, n, by, out); });
-    for (std::size_t i = 0; i < got.size(); ++i) ASSERT_EQ(got[i], x[i] / by);
+        same_on_all("divide", x, false, [&](const Table& k, const float* in, float* out) { k.divide(in, n, by, false, out); });
+    const Floats round =
+        same_on_all("divide and round", x, false, [&](const Table& k, const float* in, float* out) { k.divide(in, n, by, true, out); });
+    std::vector<kernels::Bf16> halves(got.size());
+    scalar().round_to_bf16(got.data(), n, halves.data());
+    for (std::size_t i = 0; i < got.size(); ++i) {
+      ASSERT_EQ(got[i], x[i] / by);
+      ASSERT_EQ(round[i], std::bit_cast<float>(static_cast<std::uint32_t>(halves[i]) << 16));
+    }
   }
 }
 

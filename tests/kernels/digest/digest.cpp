@@ -74,7 +74,7 @@ void run(const Table& t) {
     activated.insert(activated.end(), z.begin(), z.end());
   }
   print(t, "activate", activated);
-  t.divide(x.data(), n, 3.7f, y.data());
+  t.divide(x.data(), n, 3.7f, false, y.data());
   print(t, "divide", y);
 }
 
