@@ -124,7 +124,7 @@ REEL_INLINE F32x16 apply(const F32x16& x, Activation activation) {
 }
 
 // Calls f(offset, count) for chunks of 16 and once for the rest: every row kernel walks its row like this, so that
-// lane i always holds elements i, i+16, i+32, ...
+// lane i always holds elements i, i+16, i+32, ... Without REEL_INLINED GCC makes a call of each chunk.
 template <class F>
 REEL_INLINE void each_chunk(int64_t n, F f) {
   int64_t i = 0;
@@ -145,7 +145,7 @@ REEL_INLINE void store_chunk(const F32x16& v, float* p, int64_t count) {
 void finish_panel(const float* c, int64_t c_stride, int64_t rows, int64_t columns, const float* bias,
                   Activation activation, float* y, int64_t y_stride) {
   for (int64_t i = 0; i < rows; ++i, c += c_stride, y += y_stride)
-    each_chunk(columns, [&](int64_t j, int64_t n) {
+    each_chunk(columns, [&](int64_t j, int64_t n) REEL_INLINED {
       F32x16 v = load_chunk(c + j, n);
       if (bias) v = v + load_chunk(bias + j, n);
       store_chunk(apply(v, activation), y + j, n);
@@ -169,7 +169,7 @@ REEL_INLINE void soften_rows(float* scores, Weight* weights, int64_t rows, int64
   for (int64_t i = 0; i < rows; ++i) {
     float* const score = scores + i * key_block;
     if (bias)
-      each_chunk(num_keys, [&](int64_t j, int64_t count) {
+      each_chunk(num_keys, [&](int64_t j, int64_t count) REEL_INLINED {
         store_chunk(load_chunk(score + j, count) + load_chunk(bias + i * bias_stride + j, count), score + j, count);
       });
     for (int64_t j = num_keys; j < padded_keys; ++j) score[j] = -std::numeric_limits<float>::infinity();
@@ -235,16 +235,16 @@ void attention_block(const float* q, int64_t q_stride, int64_t rows, int64_t hea
 
 void layer_norm(const float* x, int64_t width, float eps, const float* mul, const float* add, float* y) {
   F32x16 total = F32x16::set(0.0f);
-  each_chunk(width, [&](int64_t j, int64_t n) { total = total + load_chunk(x + j, n); });
+  each_chunk(width, [&](int64_t j, int64_t n) REEL_INLINED { total = total + load_chunk(x + j, n); });
   const float mean = sum_lanes(total) / static_cast<float>(width);
   F32x16 squares = F32x16::set(0.0f);
-  each_chunk(width, [&](int64_t j, int64_t n) {
+  each_chunk(width, [&](int64_t j, int64_t n) REEL_INLINED {
     const F32x16 d = (n == num_lanes ? F32x16::load(x + j) : F32x16::load_first(x + j, n, mean)) - F32x16::set(mean);
     squares = fma(d, d, squares);
   });
   const float variance = sum_lanes(squares) / static_cast<float>(width);
   const F32x16 scale = F32x16::set(1.0f / std::sqrt(variance + eps));
-  each_chunk(width, [&](int64_t j, int64_t n) {
+  each_chunk(width, [&](int64_t j, int64_t n) REEL_INLINED {
     F32x16 v = (load_chunk(x + j, n) - F32x16::set(mean)) * scale;
     const F32x16 a = add ? load_chunk(add + j, n) : F32x16::set(0.0f);
     if (mul) {
@@ -258,7 +258,7 @@ void layer_norm(const float* x, int64_t width, float eps, const float* mul, cons
 
 REEL_INLINE float sum_of_squares(const float* x, int64_t n) {
   F32x16 squares = F32x16::set(0.0f);
-  each_chunk(n, [&](int64_t j, int64_t count) {
+  each_chunk(n, [&](int64_t j, int64_t count) REEL_INLINED {
     const F32x16 v = load_chunk(x + j, count);
     squares = fma(v, v, squares);
   });
@@ -268,7 +268,7 @@ REEL_INLINE float sum_of_squares(const float* x, int64_t n) {
 void rms_norm(const float* x, int64_t width, float eps, const float* weight, float* y) {
   const float mean_square = sum_of_squares(x, width) / static_cast<float>(width);
   const F32x16 scale = F32x16::set(1.0f / std::sqrt(mean_square + eps));
-  each_chunk(width, [&](int64_t j, int64_t n) {
+  each_chunk(width, [&](int64_t j, int64_t n) REEL_INLINED {
     store_chunk(load_chunk(x + j, n) * scale * load_chunk(weight + j, n), y + j, n);
   });
 }
@@ -278,7 +278,7 @@ void l2_norm(const float* x, int64_t channels, const float* gamma, Activation ac
   const float floor = 1e-12f;
   const F32x16 divisor = F32x16::set(norm > floor ? norm : floor);
   const F32x16 root = F32x16::set(std::sqrt(static_cast<float>(channels)));
-  each_chunk(channels, [&](int64_t j, int64_t n) {
+  each_chunk(channels, [&](int64_t j, int64_t n) REEL_INLINED {
     const F32x16 v = load_chunk(x + j, n) / divisor * root * load_chunk(gamma + j, n);
     store_chunk(apply(v, activation), y + j, n);
   });
@@ -286,7 +286,7 @@ void l2_norm(const float* x, int64_t channels, const float* gamma, Activation ac
 
 void rotate(float* x, int64_t width, int64_t head_dim, const float* cos_twice, const float* sin_signed) {
   for (int64_t h = 0; h < width; h += head_dim)
-    each_chunk(head_dim, [&](int64_t j, int64_t n) {
+    each_chunk(head_dim, [&](int64_t j, int64_t n) REEL_INLINED {
       const F32x16 v = load_chunk(x + h + j, n);
       const F32x16 turned = fma(swap_pairs(v), load_chunk(sin_signed + j, n), v * load_chunk(cos_twice + j, n));
       store_chunk(turned, x + h + j, n);
@@ -294,18 +294,18 @@ void rotate(float* x, int64_t width, int64_t head_dim, const float* cos_twice, c
 }
 
 void gated_add(const float* y, const float* gate, int64_t n, float* x) {
-  each_chunk(n, [&](int64_t j, int64_t count) {
+  each_chunk(n, [&](int64_t j, int64_t count) REEL_INLINED {
     store_chunk(fma(load_chunk(y + j, count), load_chunk(gate + j, count), load_chunk(x + j, count)), x + j, count);
   });
 }
 
 void activate(const float* x, int64_t n, Activation activation, float* y) {
-  each_chunk(n, [&](int64_t j, int64_t count) { store_chunk(apply(load_chunk(x + j, count), activation), y + j, count); });
+  each_chunk(n, [&](int64_t j, int64_t count) REEL_INLINED { store_chunk(apply(load_chunk(x + j, count), activation), y + j, count); });
 }
 
 void divide(const float* x, int64_t n, float divisor, bool round, float* out) {
   const F32x16 by = F32x16::set(divisor);
-  each_chunk(n, [&](int64_t j, int64_t count) {
+  each_chunk(n, [&](int64_t j, int64_t count) REEL_INLINED {
     const F32x16 quotient = load_chunk(x + j, count) / by;
     store_chunk(round ? rounded(quotient) : quotient, out + j, count);
   });

@@ -16,6 +16,7 @@
 #endif
 
 #define REEL_INLINE __attribute__((always_inline)) inline
+#define REEL_INLINED __attribute__((always_inline))  // of lambdas
 
 namespace reel::kernels::REEL_ISA {
 
