@@ -81,6 +81,8 @@ def find_programs(options, machine):
     ours.list()
     ours.names = {k: n for k, n in ours.names.items() if re.search(options.only, k) and (options.long or not LONG.match(k))}
     if options.short:
+        if "amx_bf16" not in machine["flags"]:  # without the instruction it tells what f32 tells, in most of the time there is
+            ours.names = {k: n for k, n in ours.names.items() if "/bf16_amx/" not in k}
         return ours, []
     # Where AMX is, oneDNN and PyTorch (which asks oneDNN and MKL) are also asked for their best without.
     without_amx = {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_BF16", "MKL_ENABLE_INSTRUCTIONS": "AVX512"}

@@ -257,6 +257,14 @@ class Bench(unittest.TestCase):
         self.assertEqual({n for n in sizes if re.search(asked[0], n)}, {r["name"] for r in told})
         self.assertFalse(any(re.search(asked[0], other) for n in sizes for other in (n + "0", "a" + n)))
 
+    def test_short_takes_amx_where_it_is(self):
+        amx = PRODUCT.replace("f32", "bf16_amx")
+        self.program({PRODUCT: tells(0.9), amx: tells(0.9)})
+        for flags, taken in ([], {PRODUCT}), (["amx_bf16"], {PRODUCT, amx}):
+            with unittest.mock.patch.object(run, "cpu", return_value=programs.cpu() | {"flags": flags}):
+                self.check(0)
+            self.assertEqual({r["key"] for r in self.result()["results"]}, taken)
+
     def test_ratios_to_peers(self):
         self.program({PRODUCT: tells(0.5), LARGE: tells(0.5, threads=2)})
         self.program({PRODUCT: tells(0.4, time=20), "other/f32/1": tells(0.1)}, "peer_slow", peer="Slow 1")
