@@ -7,7 +7,7 @@
     bench/run.py --long           also those that take half a minute each
     bench/run.py --only REGEX     those whose names match
     bench/run.py --peers          PyTorch too (--python VENV/bin/python: the Python that has torch)
-    bench/run.py --short          under a minute, without peers: the smallest shapes of each kernel, for CI
+    bench/run.py --short          under a minute, without peers: the smallest shapes of each kernel, for CI; the order of AMX where it is
     bench/run.py --save-baseline  keeps the shares of peak as those of this CPU, in bench/baseline
     bench/run.py --table          prints a Markdown table; with --from FILES of earlier runs
 
@@ -80,13 +80,14 @@ def find_programs(options, machine):
     ours = Program([folder / ("step" if options.step else "reel_bench")])
     ours.list()
     ours.names = {k: n for k, n in ours.names.items() if re.search(options.only, k) and (options.long or not LONG.match(k))}
+    has_amx = "amx_bf16" in machine["flags"]
     if options.short:
-        if "amx_bf16" not in machine["flags"]:  # without the instruction it tells what f32 tells, in most of the time there is
+        if not has_amx:  # without the instruction it tells what f32 tells, in most of the time there is
             ours.names = {k: n for k, n in ours.names.items() if "/bf16_amx/" not in k}
         return ours, []
     # Where AMX is, oneDNN and PyTorch (which asks oneDNN and MKL) are also asked for their best without.
     without_amx = {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_BF16", "MKL_ENABLE_INSTRUCTIONS": "AVX512"}
-    both = [{}, without_amx] if "amx_bf16" in machine["flags"] else [{}]
+    both = [{}, without_amx] if has_amx else [{}]
     peers = []
     for path in sorted(folder.glob("step_peer_*" if options.step else "peer_*")):
         if path.is_file() and os.access(path, os.X_OK):
